@@ -1,0 +1,1 @@
+"""streamgauge: metrics of data pipelines over gRPC. The Python SDK."""

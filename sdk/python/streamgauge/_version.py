@@ -1,0 +1,3 @@
+"""The version of the SDK and the server, by Semantic Versioning."""
+
+__version__ = "0.1.0"

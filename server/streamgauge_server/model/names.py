@@ -1,0 +1,87 @@
+"""Resource names: how they are parsed, checked and made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from streamgauge_server.model.values import SubjectKind
+
+_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+COLLECTIONS: dict[SubjectKind, str] = {
+    SubjectKind.SOURCE: "sources",
+    SubjectKind.JOB: "jobs",
+    SubjectKind.ASSET: "assets",
+    SubjectKind.METRIC_TYPE_CHOICE: "metricTypes",
+}
+"""The collection name of each kind of subject; also its word in descriptor names."""
+KINDS = {collection: kind for kind, collection in COLLECTIONS.items()}
+
+MAX_NAME_BYTES = 255
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectName:
+    """A subject by kind and id; `str()` is its resource name."""
+
+    kind: SubjectKind
+    id: str
+
+    def __str__(self) -> str:
+        if self.kind == SubjectKind.METRIC_TYPE_CHOICE:
+            metric_type, _, choice = self.id.partition("/")
+            return f"metricTypes/{metric_type}/choices/{choice}"
+        return f"{COLLECTIONS[self.kind]}/{self.id}"
+
+
+def id_problem(id_: str) -> str | None:
+    """Returns what is wrong with the last part of a resource name, or None."""
+    if _ID.fullmatch(id_) and id_ not in (".", ".."):
+        return None
+    return "must have 1 to 128 characters out of letters, digits, '.', '_', '~' and '-'" + (
+        f", has {len(id_)}" if len(id_) > 128 else ""
+    )
+
+
+def parse_subject(name: str) -> SubjectName | None:
+    """Returns the subject of a resource name, or None when it is malformed."""
+    head, slash, rest = name.partition("/")
+    kind = KINDS.get(head)
+    if not slash or kind is None:
+        return None
+    if kind == SubjectKind.METRIC_TYPE_CHOICE:
+        segments = rest.split("/")
+        if len(segments) != 3 or segments[1] != "choices" or id_problem(segments[0]) or id_problem(segments[2]):
+            return None
+        return SubjectName(kind, f"{segments[0]}/{segments[2]}")
+    return None if id_problem(rest) else SubjectName(kind, rest)
+
+
+def text_problem(text: str, max_bytes: int, *, required: bool = False) -> str | None:
+    """Returns what is wrong with a short text (names, labels, parts): empty, too long, control characters; or None."""
+    if not text:
+        return "must not be empty" if required else None
+    if len(text) > max_bytes or not text.isascii():
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if size > max_bytes:
+            return f"must have at most {max_bytes} bytes, has {size}"
+    if _CONTROL.search(text):
+        return "must not hold control characters"
+    return None
+
+
+def descriptor_name(kind: SubjectKind, metric: str) -> str:
+    """Returns the resource name of a metric descriptor."""
+    return f"metricDescriptors/{COLLECTIONS[kind]}/{metric}"
+
+
+def parse_descriptor(name: str) -> tuple[SubjectKind, str] | None:
+    """Returns subject kind and metric of a descriptor's resource name, or None when it is malformed."""
+    head, _, rest = name.partition("/")
+    collection, slash, metric = rest.partition("/")
+    kind = KINDS.get(collection)
+    if head != "metricDescriptors" or not slash or kind is None or text_problem(metric, MAX_NAME_BYTES, required=True):
+        return None
+    return kind, metric

@@ -1,0 +1,125 @@
+"""The closed sets of the domain: kinds, types, aggregates. Numbers equal those of the contract's enums."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TypeAlias
+
+Scalar: TypeAlias = float | int | bool | str
+"""One measured value. `bool` is never treated as an `int` here: test for it first."""
+
+
+class SubjectKind(IntEnum):
+    """What is measured."""
+
+    SOURCE = 1
+    JOB = 2
+    ASSET = 3
+    METRIC_TYPE_CHOICE = 4
+
+
+class MetricKind(IntEnum):
+    """How the readings of a metric behave over time."""
+
+    GAUGE = 1
+    COUNTER = 2
+    STATE = 3
+    TEXT = 4
+
+
+class ValueType(IntEnum):
+    """The type of a metric's values."""
+
+    DOUBLE = 1
+    INT64 = 2
+    BOOL = 3
+    STRING = 4
+
+
+class Aggregate(IntEnum):
+    """How the samples of a window become one value."""
+
+    COUNT = 1
+    SUM = 2
+    MIN = 3
+    MAX = 4
+    AVG = 5
+    FIRST = 6
+    LAST = 7
+    INCREASE = 8
+    RATE = 9
+
+
+class PartCombination(IntEnum):
+    """How the values of a subject's parts become the subject's value."""
+
+    SUM = 1
+    MAX = 2
+    MIN = 3
+    LAST = 4
+    WORST = 5
+    UNION = 6
+
+
+class CounterMode(IntEnum):
+    """How counters are read."""
+
+    INCREASE = 1
+    CUMULATIVE = 2
+    RAW = 3
+
+
+class TimeType(IntEnum):
+    """Which of the three answers a source gives."""
+
+    TIMESERIES = 1
+    TIMESUMMARY = 2
+    LATEST = 3
+
+
+_COMMON = {Aggregate.COUNT, Aggregate.FIRST, Aggregate.LAST}
+_LEVELS = _COMMON | {Aggregate.SUM, Aggregate.MIN, Aggregate.MAX, Aggregate.AVG}
+
+ALLOWED_AGGREGATES: dict[MetricKind, frozenset[Aggregate]] = {
+    MetricKind.GAUGE: frozenset(_LEVELS),
+    MetricKind.COUNTER: frozenset(_LEVELS | {Aggregate.INCREASE, Aggregate.RATE}),
+    MetricKind.STATE: frozenset(_COMMON),
+    MetricKind.TEXT: frozenset(_COMMON),
+}
+"""Which aggregates make sense for which kind of metric."""
+
+INT64_MIN = -(2**63)
+INT64_MAX = 2**63 - 1
+
+
+def type_of(value: Scalar) -> ValueType:
+    """Returns the type of a Python value."""
+    if isinstance(value, bool):
+        return ValueType.BOOL
+    if isinstance(value, int):
+        return ValueType.INT64
+    if isinstance(value, float):
+        return ValueType.DOUBLE
+    return ValueType.STRING
+
+
+def convert_lossless(value: Scalar, to: ValueType) -> Scalar | None:
+    """Returns `value` as type `to`, or None where that would lose anything.
+
+    Numbers cross between int64 and double when both name exactly the same number; 0 and 1 of either numeric type are
+    booleans (that is how the Prometheus JMX exporter prints them). Nothing else converts.
+    """
+    actual = type_of(value)
+    if actual == to:
+        return value
+    if isinstance(value, float):
+        if to == ValueType.INT64 and value.is_integer() and -(2.0**63) <= value < 2.0**63:
+            return int(value)
+        if to == ValueType.BOOL and value in (0.0, 1.0):
+            return value == 1.0
+    elif isinstance(value, int) and not isinstance(value, bool):
+        if to == ValueType.DOUBLE and int(float(value)) == value:
+            return float(value)
+        if to == ValueType.BOOL and value in (0, 1):
+            return value == 1
+    return None
