@@ -123,3 +123,16 @@ def convert_lossless(value: Scalar, to: ValueType) -> Scalar | None:
         if to == ValueType.BOOL and value in (0, 1):
             return value == 1
     return None
+
+
+def default_reading(kind: MetricKind, value_type: ValueType) -> tuple[Aggregate, Aggregate, PartCombination]:
+    """Returns window aggregate, summary aggregate and part combination of a metric for which nobody chose any."""
+    if kind == MetricKind.COUNTER:
+        return Aggregate.INCREASE, Aggregate.INCREASE, PartCombination.SUM
+    if kind == MetricKind.STATE:
+        return Aggregate.LAST, Aggregate.LAST, PartCombination.WORST
+    if kind == MetricKind.TEXT:
+        return Aggregate.LAST, Aggregate.LAST, PartCombination.LAST
+    if value_type == ValueType.BOOL:
+        return Aggregate.LAST, Aggregate.LAST, PartCombination.MAX
+    return Aggregate.LAST, Aggregate.LAST, PartCombination.SUM

@@ -1,0 +1,166 @@
+"""Latest values: the newest sample of every metric, parts combined, counters as lifetime totals across resets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from streamgauge_server.model.entities import READ_SCOPE, Caller, MetricDescriptor
+from streamgauge_server.model.names import SubjectName
+from streamgauge_server.model.values import CounterMode, MetricKind, PartCombination, Scalar, SubjectKind, ValueType
+from streamgauge_server.services.auth import require_scope
+from streamgauge_server.services.block_reader import BlockReader
+from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.storage.blocks import LatestRow
+from streamgauge_server.storage.store import Store
+from streamgauge_server.timeseries.frame import UNKNOWN_START
+from streamgauge_server.timeseries.latest import LatestSample
+
+
+@dataclass(frozen=True, slots=True)
+class LatestMetric:
+    """The newest value of one metric. `raw` is the sample as written, None where several parts made the value."""
+
+    descriptor: MetricDescriptor
+    value: Scalar
+    raw: Scalar | None
+    time: int
+    start: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectLatest:
+    """The newest values of one subject or part, by metric name."""
+
+    subject: SubjectName
+    part: str
+    metrics: Mapping[str, LatestMetric]
+
+
+class LatestReader:
+    """Reads the latest values of many subjects; one instance serves all callers."""
+
+    def __init__(self, store: Store, descriptors: Descriptors, blocks: BlockReader) -> None:
+        self._store = store
+        self._descriptors = descriptors
+        self._blocks = blocks
+
+    async def read(
+        self,
+        caller: Caller,
+        subjects: Sequence[SubjectName],
+        *,
+        metrics: Collection[str] | None = None,
+        mode: CounterMode = CounterMode.INCREASE,
+        by_part: bool = False,
+    ) -> tuple[list[SubjectLatest], list[SubjectName]]:
+        """Returns the latest values in the order of `subjects`, and those subjects that do not exist.
+
+        Raises:
+            DomainError: SCOPE_MISSING, STORE_UNAVAILABLE.
+        """
+        for kind in {subject.kind for subject in subjects}:
+            require_scope(caller, READ_SCOPE[kind])
+        rows = await self._store.blocks.latest(caller.tenant, subjects)
+        answers: list[SubjectLatest] = []
+        for subject in subjects:
+            parts = rows.get(subject)
+            if parts is None:
+                continue
+            samples = await self.samples(caller.tenant, subject.kind, parts, mode=mode)
+            wanted = [(d, by) for d, by in samples if metrics is None or d.metric in metrics]
+            if by_part:
+                answers.extend(
+                    SubjectLatest(
+                        subject,
+                        part,
+                        {
+                            d.metric: combined
+                            for d, by in wanted
+                            if part in by and (combined := combine(d, {part: by[part]}, mode, union=True)) is not None
+                        },
+                    )
+                    for part in sorted(parts)
+                    if part or len(parts) == 1 or parts[part].samples
+                )
+            else:
+                combined_by_name = {
+                    d.metric: combined for d, by in wanted if (combined := combine(d, by, mode)) is not None
+                }
+                answers.append(SubjectLatest(subject, "", combined_by_name))
+        return answers, [subject for subject in subjects if subject not in rows]
+
+    async def samples(
+        self, tenant: str, kind: SubjectKind, parts: Mapping[str, LatestRow], *, mode: CounterMode
+    ) -> list[tuple[MetricDescriptor, dict[str, LatestSample]]]:
+        """Returns the samples of a subject by metric, sorted by name, then by part, with known lifetimes."""
+        by_metric: dict[int, dict[str, LatestSample]] = {}
+        for part, row in parts.items():
+            for metric_id, sample in row.samples.items():
+                by_metric.setdefault(metric_id, {})[part] = sample
+        descriptors = await self._descriptors.by_id(tenant, kind, by_metric)
+        if mode != CounterMode.RAW:
+            await self._complete(parts, by_metric, descriptors)
+        return sorted(((descriptors[i], by) for i, by in by_metric.items()), key=lambda pair: pair[0].metric)
+
+    async def _complete(
+        self,
+        parts: Mapping[str, LatestRow],
+        by_metric: Mapping[int, dict[str, LatestSample]],
+        descriptors: Mapping[int, MetricDescriptor],
+    ) -> None:
+        """Computes the lifetimes that late or overwritten samples have made unknown, and stores them."""
+        for part, row in parts.items():
+            unknown = [
+                metric_id
+                for metric_id, sample in row.samples.items()
+                if sample.lifetime is None and _needs_lifetime(descriptors[metric_id])
+            ]
+            if not unknown:
+                continue
+            lifetimes = await self._blocks.lifetimes(row.subject_id, unknown)
+            for metric_id, lifetime in lifetimes.items():
+                sample = row.samples[metric_id]
+                by_metric[metric_id][part] = LatestSample(sample.time, sample.value, sample.start, lifetime)
+            await self._store.blocks.set_lifetimes(row.subject_id, row.version, lifetimes)
+
+
+def _needs_lifetime(descriptor: MetricDescriptor) -> bool:
+    return descriptor.kind == MetricKind.COUNTER or descriptor.value_type == ValueType.BOOL
+
+
+def combine(
+    descriptor: MetricDescriptor, by_part: Mapping[str, LatestSample], mode: CounterMode, *, union: bool = False
+) -> LatestMetric | None:
+    """Returns the value of a subject from the samples of its parts, None for UNION, which has no single value."""
+    samples = list(by_part.values())
+    counter = descriptor.kind == MetricKind.COUNTER and mode != CounterMode.RAW
+    newest = max(samples, key=lambda sample: sample.time) if len(samples) > 1 else samples[0]
+    start = None if newest.start == UNKNOWN_START else newest.start
+    if len(samples) == 1:
+        if descriptor.part_combination == PartCombination.UNION and not union:
+            return None
+        value = newest.value
+        if counter and newest.lifetime is not None:
+            value = newest.lifetime
+        return LatestMetric(descriptor, value, newest.value, newest.time, start)
+    if descriptor.part_combination == PartCombination.UNION:
+        return None
+    values = [s.lifetime if counter and s.lifetime is not None else s.value for s in samples]
+    if descriptor.part_combination == PartCombination.LAST:
+        return LatestMetric(descriptor, newest.value, newest.value, newest.time, start)
+    return LatestMetric(descriptor, combine_values(descriptor, values), None, newest.time, start)
+
+
+def combine_values(descriptor: MetricDescriptor, values: Iterable[Scalar]) -> Scalar:
+    """Combines the values of several parts by the descriptor's SUM, MAX, MIN or WORST."""
+    combination = descriptor.part_combination
+    if combination == PartCombination.WORST:
+        rank = {state: position for position, state in enumerate(descriptor.state_order)}
+        return max(values, key=lambda value: rank.get(str(value), -1))
+    numbers = [value for value in values if not isinstance(value, str)]
+    if combination == PartCombination.MAX:
+        return max(numbers)
+    if combination == PartCombination.MIN:
+        return min(numbers)
+    return sum(numbers)

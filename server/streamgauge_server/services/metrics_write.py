@@ -1,0 +1,353 @@
+"""Writing observations: check, type, group by subject, encode, and hand over to the group commit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.entities import WRITE_SCOPE, Caller, MetricDescriptor, Observation
+from streamgauge_server.model.errors import DomainError, Reason, invalid, invalid_field
+from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.names import parse_subject
+from streamgauge_server.model.values import Scalar, SubjectKind, ValueType, convert_lossless, type_of
+from streamgauge_server.services.auth import require_scope
+from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.subject_registry import SubjectRegistry
+from streamgauge_server.services.write_checks import (
+    MAX_ERRORS,
+    NOT_FOUND_REASON,
+    SUBJECT_FORM,
+    ItemError,
+    Refusals,
+    metric_problem,
+    part_problem,
+    start_problem,
+    time_problem,
+    value_problem,
+)
+from streamgauge_server.storage.blocks import RequestRecord, SubjectGone, SubjectWrite
+from streamgauge_server.storage.store import Store
+from streamgauge_server.storage.subjects import SubjectKey
+from streamgauge_server.timeseries.block import encode, encode_row
+from streamgauge_server.timeseries.frame import UNKNOWN_START, Column, build_frame, split_days
+
+MAX_REQUEST_ID = 128
+
+_TYPE_OF = {float: ValueType.DOUBLE, int: ValueType.INT64, bool: ValueType.BOOL, str: ValueType.STRING}
+_DTYPE = {ValueType.DOUBLE: np.float64, ValueType.INT64: np.int64, ValueType.BOOL: np.bool_, ValueType.STRING: object}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """What became of a batch of observations: counts of items, the first errors, and how many did not fit."""
+
+    accepted: int
+    rejected: int
+    errors: Sequence[ItemError] = ()
+    errors_truncated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's request id and the digest of the body that came with it."""
+
+    request_id: str
+    body_digest: bytes
+
+
+@dataclass(slots=True)
+class _Row:
+    """A checked observation on its way into a block."""
+
+    index: int
+    key: SubjectKey
+    time: int
+    start: int
+    values: dict[str, Scalar]
+    typed: dict[int, Scalar] = field(default_factory=dict)
+
+
+class MetricsWriter:
+    """Writes observations; one instance serves all callers."""
+
+    def __init__(
+        self, store: Store, clock: Clock, limits: Limits, descriptors: Descriptors, subjects: SubjectRegistry
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._descriptors = descriptors
+        self._subjects = subjects
+
+    async def write(
+        self,
+        caller: Caller,
+        observations: Sequence[Observation],
+        *,
+        atomic: bool = False,
+        validate_only: bool = False,
+        idempotency: Idempotency | None = None,
+    ) -> WriteOutcome:
+        """Writes observations and returns when they are durable.
+
+        An observation is stored whole or not at all; a bad one does not hold up the others unless `atomic`.
+
+        Raises:
+            DomainError: INVALID_FIELD for the batch as a whole or with `atomic`, SCOPE_MISSING, REQUEST_ID_REUSED,
+                SUBJECT_LIMIT, METRIC_LIMIT, STORE_UNAVAILABLE.
+        """
+        count = len(observations)
+        if not 1 <= count <= self._limits.max_observations_per_write:
+            raise invalid_field(
+                "observations", f"must have 1 to {self._limits.max_observations_per_write} entries, has {count}"
+            )
+        if idempotency is not None and (earlier := await self._repeat_of(caller, idempotency)) is not None:
+            return earlier
+        refusals = Refusals()
+        rows = self._checked(caller, observations, refusals)
+        await self._refuse_unknown(caller, rows, refusals)
+        await self._type(caller, rows, refusals, create=not validate_only)
+        if atomic and refusals.errors:
+            raise invalid([error.violation("observations") for error in refusals.errors])
+        outcome = _outcome(count, refusals)
+        if validate_only:
+            return outcome
+        request = _record(caller, idempotency, outcome)
+        accepted = [row for row in rows if row.index not in refusals.items]
+        return await self._store_rows(caller, accepted, request) or outcome
+
+    def _checked(self, caller: Caller, observations: Sequence[Observation], refusals: Refusals) -> list[_Row]:
+        """Checks what can be checked without knowing any metric; scopes first."""
+        now = self._clock.now()
+        keys: list[SubjectKey | None] = []
+        kinds: set[SubjectKind] = set()
+        for observation in observations:
+            name = parse_subject(observation.subject)
+            keys.append(None if name is None else SubjectKey(name, observation.part))
+            if name is not None:
+                kinds.add(name.kind)
+        for kind in kinds:
+            require_scope(caller, WRITE_SCOPE[kind])
+        rows: list[_Row] = []
+        for index, (observation, key) in enumerate(zip(observations, keys, strict=True)):
+            time = now if observation.time is None else observation.time
+            row = self._row(index, observation, key, time, now, refusals)
+            if row is not None:
+                rows.append(row)
+        return rows
+
+    def _row(
+        self, index: int, observation: Observation, key: SubjectKey | None, time: int, now: int, refusals: Refusals
+    ) -> _Row | None:
+        subject, values, start = observation.subject, observation.values, observation.start_time
+        before = len(refusals.errors)
+        if key is None:
+            refusals.add(index, subject, "subject", SUBJECT_FORM)
+        if observation.part and (problem := part_problem(observation.part)):
+            refusals.add(index, subject, "part", problem)
+        if problem := time_problem(time, now, self._limits):
+            refusals.add(index, subject, "time", problem)
+        if start is not None and (problem := start_problem(start, time)):
+            refusals.add(index, subject, "start_time", problem)
+        if not 1 <= len(values) <= self._limits.max_metrics_per_observation:
+            limit = self._limits.max_metrics_per_observation
+            refusals.add(index, subject, "values", f"must have 1 to {limit} entries, has {len(values)}")
+        else:
+            for metric, value in values.items():
+                problem = metric_problem(metric) or value_problem(value, self._limits)
+                if problem:
+                    refusals.add(index, subject, f'values["{metric}"]', problem, metric=metric)
+        if key is None or len(refusals.errors) > before:
+            return None
+        return _Row(index, key, time, UNKNOWN_START if start is None else start, values)
+
+    async def _refuse_unknown(self, caller: Caller, rows: list[_Row], refusals: Refusals) -> None:
+        """Refuses rows of subjects that do not exist and may not be registered by writing."""
+        names = {row.key.name for row in rows if not self._subjects.may_register(row.key.name)}
+        if not names:
+            return
+        unknown = await self._subjects.unknown(caller.tenant, names)
+        for row in rows:
+            name = row.key.name
+            if name in unknown:
+                message = f"there is no {name}, and a write does not register it"
+                refusals.add(row.index, str(name), "subject", message, reason=NOT_FOUND_REASON[name.kind])
+
+    async def _type(self, caller: Caller, rows: list[_Row], refusals: Refusals, *, create: bool) -> None:
+        """Gives every value its metric's id and type; a metric seen for the first time takes its first value's type."""
+        for kind in {row.key.name.kind for row in rows}:
+            of_kind = [row for row in rows if row.key.name.kind == kind and row.index not in refusals.items]
+            names = {metric for row in of_kind for metric in row.values}
+            known = await self._descriptors.by_name(caller.tenant, kind, names)
+            new: dict[str, ValueType] = {}
+            for row in of_kind:
+                row.typed = self._typed(row, known, new, refusals)
+            if new and create:
+                wanted = {
+                    metric: value_type
+                    for metric, value_type in new.items()
+                    if any(metric in row.values for row in of_kind if row.index not in refusals.items)
+                }
+                known = await self._descriptors.ensure(caller.tenant, kind, wanted)
+                for row in of_kind:
+                    if row.index not in refusals.items and not new.keys().isdisjoint(row.values):
+                        row.typed = self._typed(row, known, {}, refusals)
+
+    def _typed(
+        self,
+        row: _Row,
+        known: Mapping[str, MetricDescriptor],
+        new: dict[str, ValueType],
+        refusals: Refusals,
+    ) -> dict[int, Scalar]:
+        typed: dict[int, Scalar] = {}
+        for metric, value in row.values.items():
+            descriptor = known.get(metric)
+            if descriptor is None:
+                expected = new.setdefault(metric, type_of(value))
+                if convert_lossless(value, expected) is None:
+                    _refuse_type(row, metric, value, expected, refusals)
+                continue
+            expected = descriptor.value_type
+            if _TYPE_OF[type(value)] is not expected:
+                converted = convert_lossless(value, expected)
+                if converted is None:
+                    if value != descriptor.no_value:
+                        _refuse_type(row, metric, value, expected, refusals)
+                    continue
+                value = converted
+            if descriptor.no_value is None or value != descriptor.no_value:
+                typed[descriptor.id] = value
+        return typed
+
+    async def _store_rows(
+        self, caller: Caller, rows: Sequence[_Row], request: RequestRecord | None
+    ) -> WriteOutcome | None:
+        """Appends rows and waits for the commit.
+
+        Returns the first answer when the same request id was stored meanwhile, otherwise None.
+        """
+        keys = {row.key for row in rows}
+        for last_try in (False, True):
+            writes = _writes(rows, await self._subjects.ids(caller.tenant, keys))
+            if not writes and request is None:
+                return None
+            try:
+                earlier = await self._store.blocks.append(writes, request)
+            except SubjectGone as gone:
+                self._subjects.forget(gone.subject_ids)
+                if last_try:
+                    raise DomainError(
+                        Reason.WRITE_CONFLICT, "a subject was deleted while it was written to; try again"
+                    ) from gone
+                await self._refuse_deleted(caller, rows)
+            else:
+                return None if earlier is None else _answer(earlier, request)
+        return None
+
+    async def _refuse_deleted(self, caller: Caller, rows: Sequence[_Row]) -> None:
+        """Fails the call when a subject that may not be registered by writing was deleted under it."""
+        closed = {row.key.name for row in rows if not self._subjects.may_register(row.key.name)}
+        for name in await self._subjects.unknown(caller.tenant, closed):
+            raise DomainError(NOT_FOUND_REASON[name.kind], f"there is no {name}", metadata={"name": str(name)})
+
+    async def _repeat_of(self, caller: Caller, idempotency: Idempotency) -> WriteOutcome | None:
+        request_id = idempotency.request_id
+        if len(request_id) > MAX_REQUEST_ID or not (request_id.isascii() and request_id.isprintable()):
+            raise invalid_field(
+                "request_id", f"must have 1 to {MAX_REQUEST_ID} printable ASCII characters, has {len(request_id)}"
+            )
+        earlier = await self._store.blocks.find_request(caller.tenant, request_id)
+        return None if earlier is None else _answer(earlier, _record(caller, idempotency, WriteOutcome(0, 0)))
+
+
+def _refuse_type(row: _Row, metric: str, value: Scalar, expected: ValueType, refusals: Refusals) -> None:
+    refusals.add(
+        row.index,
+        str(row.key.name),
+        f'values["{metric}"]',
+        f"must be {expected.name}, is {type_of(value).name} and cannot be converted without loss",
+        metric=metric,
+        reason=Reason.VALUE_TYPE_MISMATCH,
+    )
+
+
+def _writes(rows: Iterable[_Row], ids: Mapping[SubjectKey, int]) -> list[SubjectWrite]:
+    """Encodes rows into one write per subject; rows without values are already stored."""
+    by_subject: dict[int, list[_Row]] = {}
+    for row in rows:
+        if row.typed:
+            by_subject.setdefault(ids[row.key], []).append(row)
+    writes: list[SubjectWrite] = []
+    for subject_id, group in by_subject.items():
+        if len(group) == 1:
+            row = group[0]
+            block = encode_row(row.time, row.start, row.typed)
+            writes.append(SubjectWrite(subject_id, [block], row=(row.time, row.start, row.typed)))
+        else:
+            frame = build_frame(
+                np.array([row.time for row in group], dtype=np.int64),
+                np.array([row.start for row in group], dtype=np.int64),
+                _columns(group),
+            )
+            blocks = [encode(part) for _, part in split_days(frame)]
+            writes.append(SubjectWrite(subject_id, blocks, frame=frame))
+    return writes
+
+
+def _columns(rows: Sequence[_Row]) -> dict[int, Column]:
+    """Turns rows into columns by metric id, in the order of the rows."""
+    positions: dict[int, list[int]] = {}
+    values: dict[int, list[Scalar]] = {}
+    for position, row in enumerate(rows):
+        for metric_id, value in row.typed.items():
+            positions.setdefault(metric_id, []).append(position)
+            values.setdefault(metric_id, []).append(value)
+    columns: dict[int, Column] = {}
+    for metric_id, at in positions.items():
+        value_type = _TYPE_OF[type(values[metric_id][0])]
+        if len(at) == len(rows):
+            columns[metric_id] = Column(value_type, np.array(values[metric_id], dtype=_DTYPE[value_type]), None)
+        else:
+            present = np.zeros(len(rows), dtype=np.bool_)
+            present[at] = True
+            column = np.zeros(len(rows), dtype=_DTYPE[value_type])
+            column[present] = values[metric_id]
+            columns[metric_id] = Column(value_type, column, present)
+    return columns
+
+
+def _outcome(count: int, refusals: Refusals) -> WriteOutcome:
+    errors = sorted(refusals.errors, key=lambda error: error.index)
+    rejected = len(refusals.items)
+    return WriteOutcome(count - rejected, rejected, errors[:MAX_ERRORS], max(0, len(errors) - MAX_ERRORS))
+
+
+def _record(caller: Caller, idempotency: Idempotency | None, outcome: WriteOutcome) -> RequestRecord | None:
+    """Returns what is kept of an answer so that a repeat gets the same."""
+    if idempotency is None:
+        return None
+    response = {
+        "accepted": outcome.accepted,
+        "rejected": outcome.rejected,
+        "truncated": outcome.errors_truncated,
+        "errors": [[e.index, e.subject, e.metric, e.field, e.reason.name, e.message] for e in outcome.errors],
+    }
+    return RequestRecord(caller.tenant, idempotency.request_id, idempotency.body_digest, json.dumps(response).encode())
+
+
+def _answer(stored: RequestRecord, request: RequestRecord | None) -> WriteOutcome:
+    """Returns the first answer to a request id.
+
+    Raises:
+        DomainError: REQUEST_ID_REUSED when it came with another body.
+    """
+    if request is None or stored.body_digest != request.body_digest:
+        raise invalid_field("request_id", "was used with another body within 24 hours", reason=Reason.REQUEST_ID_REUSED)
+    response = json.loads(stored.response)
+    errors = [ItemError(i, s, m, f, Reason[r], text) for i, s, m, f, r, text in response["errors"]]
+    return WriteOutcome(response["accepted"], response["rejected"], errors, response["truncated"])

@@ -1,0 +1,140 @@
+"""Sources: the catalog of what streams, and its metrics as time series, summaries and latest values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streamgauge_server.model.entities import Caller, Source
+from streamgauge_server.model.errors import Violation, invalid
+from streamgauge_server.model.names import MAX_NAME_BYTES, SubjectName, id_problem, text_problem
+from streamgauge_server.model.values import SubjectKind
+from streamgauge_server.services.auth import require_scope
+from streamgauge_server.services.subject_registry import SubjectRegistry
+from streamgauge_server.storage.store import Store
+
+READ, WRITE = "read:source_metrics", "write:source_metrics"
+CHANGEABLE = ("display_name", "connector_class", "labels")
+"""Fields of a source that an update may name."""
+MAX_LABELS = 64
+MAX_LABEL_KEY_BYTES = 63
+MAX_LABEL_FILTERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePage:
+    """A page of sources, whether more follow, and how many the filters let through in all."""
+
+    sources: Sequence[Source]
+    more: bool
+    total: int
+
+
+class Sources:
+    """Creates, reads, changes and deletes sources; one instance serves all callers."""
+
+    def __init__(self, store: Store, subjects: SubjectRegistry) -> None:
+        self._store = store
+        self._subjects = subjects
+
+    async def create(self, caller: Caller, source_id: str, fields: Mapping[str, Any]) -> Source:
+        """Registers a source; `fields` holds those of CHANGEABLE that are given.
+
+        Raises:
+            DomainError: SCOPE_MISSING, INVALID_FIELD, SOURCE_ALREADY_EXISTS.
+        """
+        require_scope(caller, WRITE)
+        violations = _violations(fields, "source")
+        if problem := id_problem(source_id):
+            violations.insert(0, Violation("source_id", problem))
+        if violations:
+            raise invalid(violations)
+        return await self._store.sources.create(
+            caller.tenant,
+            source_id,
+            display_name=fields.get("display_name", ""),
+            connector_class=fields.get("connector_class", ""),
+            labels=fields.get("labels", {}),
+        )
+
+    async def get(self, caller: Caller, source_id: str) -> Source:
+        """Returns a source.
+
+        Raises:
+            DomainError: SCOPE_MISSING, SOURCE_NOT_FOUND, also for another tenant's source.
+        """
+        require_scope(caller, READ)
+        return await self._store.sources.get(caller.tenant, source_id)
+
+    async def list(
+        self, caller: Caller, *, labels: Collection[str], connector_class: str, after: str, page_size: int
+    ) -> SourcePage:
+        """Returns a page of the sources after id `after` that have all `labels` (`key=value`) and the class.
+
+        Raises:
+            DomainError: SCOPE_MISSING, INVALID_FIELD for a malformed label.
+        """
+        require_scope(caller, READ)
+        wanted = _label_filter(labels)
+        found = await self._store.sources.list(
+            caller.tenant, labels=wanted, connector_class=connector_class, after_id=after, limit=page_size + 1
+        )
+        total = await self._store.sources.count(caller.tenant, labels=wanted, connector_class=connector_class)
+        return SourcePage(found[:page_size], len(found) > page_size, total)
+
+    async def update(self, caller: Caller, source_id: str, changes: Mapping[str, Any], etag: str) -> Source:
+        """Changes the fields of a source that `changes` names.
+
+        Raises:
+            DomainError: SCOPE_MISSING, INVALID_FIELD, SOURCE_NOT_FOUND, ETAG_MISMATCH.
+        """
+        require_scope(caller, WRITE)
+        if violations := _violations(changes, "source"):
+            raise invalid(violations)
+        return await self._store.sources.update(caller.tenant, source_id, changes, etag=etag)
+
+    async def delete(self, caller: Caller, source_id: str, etag: str) -> None:
+        """Deletes a source with its parts and metrics.
+
+        Raises:
+            DomainError: SCOPE_MISSING, SOURCE_NOT_FOUND, ETAG_MISMATCH.
+        """
+        require_scope(caller, WRITE)
+        await self._store.sources.delete(caller.tenant, source_id, etag=etag)
+        self._subjects.forget_name(caller.tenant, SubjectName(SubjectKind.SOURCE, source_id))
+
+
+def _violations(fields: Mapping[str, Any], path: str) -> list[Violation]:
+    found: list[Violation] = []
+    for field in ("display_name", "connector_class"):
+        if problem := text_problem(fields.get(field, ""), MAX_NAME_BYTES):
+            found.append(Violation(f"{path}.{field}", problem))
+    labels: Mapping[str, str] = fields.get("labels", {})
+    if len(labels) > MAX_LABELS:
+        found.append(Violation(f"{path}.labels", f"must have at most {MAX_LABELS} entries, has {len(labels)}"))
+    for key, value in labels.items():
+        problem = text_problem(key, MAX_LABEL_KEY_BYTES, required=True)
+        if "=" in key:
+            problem = "must not hold '='"
+        if problem:
+            found.append(Violation(f'{path}.labels["{key[:MAX_LABEL_KEY_BYTES]}"]', f"the key {problem}"))
+        elif problem := text_problem(value, MAX_NAME_BYTES):
+            found.append(Violation(f'{path}.labels["{key}"]', problem))
+    return found
+
+
+def _label_filter(labels: Collection[str]) -> dict[str, str]:
+    found: list[Violation] = []
+    wanted: dict[str, str] = {}
+    if len(labels) > MAX_LABEL_FILTERS:
+        found.append(Violation("labels", f"must have at most {MAX_LABEL_FILTERS} entries, has {len(labels)}"))
+    for position, label in enumerate(labels):
+        key, equals, value = label.partition("=")
+        if not key or not equals:
+            found.append(Violation(f"labels[{position}]", "must have the form 'key=value'"))
+        elif wanted.setdefault(key, value) != value:
+            found.append(Violation(f"labels[{position}]", f"asks for two values of {key[:MAX_LABEL_KEY_BYTES]!r}"))
+    if found:
+        raise invalid(found)
+    return wanted

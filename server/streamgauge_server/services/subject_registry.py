@@ -1,0 +1,83 @@
+"""Which subject is which id: a cache in front of the store, and the rule who may register by writing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.names import SubjectName
+from streamgauge_server.model.values import SubjectKind
+from streamgauge_server.storage.store import Store
+from streamgauge_server.storage.subjects import SubjectKey
+
+_MAX_ENTRIES = 200_000
+
+REGISTERED_BY_WRITE = frozenset({SubjectKind.SOURCE})
+"""Kinds whose subjects come into being with their first write, if the setting allows it."""
+
+
+class SubjectRegistry:
+    """Finds and registers subjects for writers.
+
+    A cached id may be stale when another server has deleted the subject: the store then refuses the write with
+    `SubjectGone`, and the writer calls `forget` and resolves again. Readers do not use this cache.
+    """
+
+    def __init__(self, store: Store, limits: Limits, *, open_registration: bool) -> None:
+        self._store = store
+        self._limits = limits
+        self.open_registration = open_registration
+        self._ids: dict[tuple[str, str, str], tuple[SubjectKind, int]] = {}
+
+    def peek(self, tenant: str, subject: str, part: str) -> tuple[SubjectKind, int] | None:
+        """Returns kind and id of a subject's part if they are known here; no I/O."""
+        return self._ids.get((tenant, subject, part))
+
+    def may_register(self, name: SubjectName) -> bool:
+        """Tells whether a first write brings this subject into being."""
+        return self.open_registration and name.kind in REGISTERED_BY_WRITE
+
+    async def unknown(self, tenant: str, names: Collection[SubjectName]) -> set[SubjectName]:
+        """Returns those of the subjects that do not exist."""
+        asked = {SubjectKey(name, "") for name in names if (tenant, str(name), "") not in self._ids}
+        if not asked:
+            return set()
+        found = await self._store.subjects.resolve(tenant, asked)
+        self._remember(tenant, found.items())
+        return {key.name for key in asked if key not in found}
+
+    async def ids(self, tenant: str, keys: Collection[SubjectKey]) -> dict[SubjectKey, int]:
+        """Returns the ids of subjects and parts, creating what is missing.
+
+        Raises:
+            DomainError: SUBJECT_LIMIT.
+        """
+        ids: dict[SubjectKey, int] = {}
+        missing: list[SubjectKey] = []
+        for key in keys:
+            entry = self._ids.get((tenant, str(key.name), key.part))
+            if entry is None:
+                missing.append(key)
+            else:
+                ids[key] = entry[1]
+        if missing:
+            registered = await self._store.subjects.register(tenant, missing, limits=self._limits)
+            self._remember(tenant, registered.items())
+            ids.update(registered)
+        return ids
+
+    def forget(self, subject_ids: Collection[int]) -> None:
+        """Drops subjects that turned out to be gone."""
+        gone = set(subject_ids)
+        self._ids = {key: entry for key, entry in self._ids.items() if entry[1] not in gone}
+
+    def forget_name(self, tenant: str, name: SubjectName) -> None:
+        """Drops a subject that this server deletes, with its parts."""
+        subject = str(name)
+        self._ids = {k: e for k, e in self._ids.items() if k[0] != tenant or k[1] != subject}
+
+    def _remember(self, tenant: str, found: Iterable[tuple[SubjectKey, int]]) -> None:
+        if len(self._ids) >= _MAX_ENTRIES:
+            self._ids.clear()
+        for key, subject_id in found:
+            self._ids[tenant, str(key.name), key.part] = (key.name.kind, subject_id)

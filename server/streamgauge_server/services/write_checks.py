@@ -1,0 +1,128 @@
+"""The checks that rows and frames share: subjects, parts, moments, values. Each returns what is wrong, or None."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_SECOND, isoformat
+from streamgauge_server.model.errors import Reason, Violation
+from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.names import MAX_NAME_BYTES, text_problem
+from streamgauge_server.model.values import Scalar, SubjectKind
+
+INVALID_TIME = -(2**63)
+"""What the edge passes for a timestamp that is none (nanoseconds out of range)."""
+
+MAX_ERRORS = 100
+"""How many errors an answer lists."""
+
+NOT_FOUND_REASON = {
+    SubjectKind.SOURCE: Reason.SOURCE_NOT_FOUND,
+    SubjectKind.JOB: Reason.JOB_NOT_FOUND,
+    SubjectKind.ASSET: Reason.ASSET_NOT_FOUND,
+    SubjectKind.METRIC_TYPE_CHOICE: Reason.METRIC_TYPE_NOT_FOUND,
+}
+
+SUBJECT_FORM = "must be the resource name of a subject, such as 'sources/orders'"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """Why one item (observation or frame) was refused; `field` is the path below the item, empty for the whole."""
+
+    index: int
+    subject: str
+    metric: str
+    field: str
+    reason: Reason
+    message: str
+
+    def violation(self, items: str) -> Violation:
+        """Returns the error as a violation of field `items[index].field`."""
+        path = f"{items}[{self.index}]" + (f".{self.field}" if self.field else "")
+        return Violation(path, self.message, self.reason)
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Collects what is wrong with the items of a batch."""
+
+    errors: list[ItemError] = field(default_factory=list)
+    items: set[int] = field(default_factory=set)
+
+    def add(
+        self,
+        index: int,
+        subject: str,
+        field_path: str,
+        message: str,
+        *,
+        metric: str = "",
+        reason: Reason = Reason.INVALID_FIELD,
+    ) -> None:
+        """Refuses item `index`."""
+        self.items.add(index)
+        self.errors.append(ItemError(index, clip(subject), clip(metric), field_path, reason, message))
+
+
+def clip(text: str) -> str:
+    """Cuts text from outside to what an answer repeats: 255 bytes at a character's border."""
+    if len(text) <= MAX_NAME_BYTES // 4:
+        return text
+    return text.encode("utf-8")[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+
+
+def part_problem(part: str) -> str | None:
+    """Returns what is wrong with the name of a part."""
+    return text_problem(part, MAX_NAME_BYTES)
+
+
+def metric_problem(metric: str) -> str | None:
+    """Returns what is wrong with the name of a metric."""
+    return text_problem(metric, MAX_NAME_BYTES, required=True)
+
+
+def time_problem(time: int, now: int, limits: Limits) -> str | None:
+    """Returns what is wrong with the moment of a sample, in microseconds."""
+    if 0 <= time <= now:
+        return None
+    if time == INVALID_TIME:
+        return "is not a valid timestamp: nanos must be between 0 and 999,999,999"
+    if time < 0:
+        return "must not be before 1970-01-01T00:00:00Z"
+    if time >= MAX_MICROS:
+        return "must not be after the year 9999"
+    ahead = time - now
+    if ahead > limits.max_future_seconds * MICROS_PER_SECOND:
+        return (
+            f"must be at most {limits.max_future_seconds} s ahead of the server's clock ({isoformat(now)}), "
+            f"is {ahead / MICROS_PER_SECOND:.0f} s ahead"
+        )
+    return None
+
+
+def start_problem(start: int, earliest: int) -> str | None:
+    """Returns what is wrong with the start time of counters whose first sample is at `earliest`."""
+    if 0 <= start <= earliest:
+        return None
+    if start == INVALID_TIME:
+        return "is not a valid timestamp: nanos must be between 0 and 999,999,999"
+    if start < 0:
+        return "must not be before 1970-01-01T00:00:00Z"
+    return "must not be after the moment of the sample"
+
+
+def value_problem(value: Scalar | None, limits: Limits) -> str | None:
+    """Returns what is wrong with a value, whatever its metric."""
+    if value is None:
+        return "must have exactly one of double_value, int64_value, bool_value, string_value"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"must be finite, is {value}"
+    if isinstance(value, str):
+        size = len(value) if value.isascii() else len(value.encode("utf-8"))
+        if size > limits.max_text_bytes:
+            return f"must have at most {limits.max_text_bytes} bytes, has {size}"
+        if "\0" in value:
+            return "must not hold NUL"
+    return None
