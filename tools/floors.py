@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
@@ -17,7 +18,7 @@ def floors() -> list[str]:
     """Returns `name==version` for every dependency and extra; the package's own extras are left out."""
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     found = []
-    for requirement in [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]:
+    for requirement in chain(project["dependencies"], *project["optional-dependencies"].values()):
         match = REQUIREMENT.match(requirement)
         if match is None:
             raise ValueError(f"cannot read the requirement {requirement!r}")

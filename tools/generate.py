@@ -9,15 +9,13 @@ from __future__ import annotations
 import argparse
 import filecmp
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from grpc_tools import protoc
-
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
 
 PACKAGES = {
     "streamgauge/v1": ROOT / "sdk/python/streamgauge/v1",
@@ -29,10 +27,10 @@ SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 
 
 def run_protoc(arguments: list[str]) -> None:
-    """Runs protoc in this process; leaves with its status when it fails."""
-    status = protoc.main(["protoc", f"-I{PROTOS}", f"-I{WELL_KNOWN}", *arguments])
-    if status:
-        sys.exit(status)
+    """Runs the protoc of this environment, which knows the well-known types; leaves with its status when it fails."""
+    done = subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *arguments], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 def has_service(proto: Path) -> bool:

@@ -11,20 +11,22 @@ import difflib
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
 ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOT = ROOT / "protos/http_rules.txt"
+HTTP: Any = annotations_pb2.http
 
 
 def lines_of(method: MethodDescriptor) -> list[str]:
     """Returns a line for each binding of a method. Raises ValueError when it has none."""
     options = method.GetOptions()
-    if not options.HasExtension(annotations_pb2.http):
+    if not options.HasExtension(HTTP):
         raise ValueError(f"{method.full_name} has no google.api.http rule")
-    rule: http_pb2.HttpRule = options.Extensions[annotations_pb2.http]
+    rule: http_pb2.HttpRule = options.Extensions[HTTP]
     lines = []
     for binding in (rule, *rule.additional_bindings):
         pattern = binding.WhichOneof("pattern")
