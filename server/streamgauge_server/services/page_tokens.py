@@ -1,0 +1,71 @@
+"""Page sizes and page tokens of lists: a token is bound to the arguments of the list that it continues."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+
+from google.protobuf.message import DecodeError
+
+from streamgauge_server.internal.page_token_pb2 import PageToken
+from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid_field
+
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1_000
+
+
+def page_size_of(requested: int, field: str = "page_size") -> int:
+    """Returns the page size in force: 0 is 100, above 1,000 is 1,000 (AIP-158).
+
+    Raises:
+        DomainError: INVALID_FIELD for a negative one.
+    """
+    if requested < 0:
+        raise invalid_field(field, f"must not be negative, is {requested}")
+    return min(requested or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+def request_digest(*arguments: str) -> bytes:
+    """Returns 16 bytes that stand for the arguments of a list: its name and everything but page size and token."""
+    digest = hashlib.sha256()
+    for argument in arguments:
+        encoded = argument.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
+    return digest.digest()[:16]
+
+
+def token_for(digest: bytes, after: Sequence[str]) -> str:
+    """Returns the token of the page after the row with sort key `after`, one entry per key column."""
+    message = PageToken(request_digest=digest, after=after)
+    return base64.urlsafe_b64encode(message.SerializeToString()).decode("ascii").rstrip("=")
+
+
+def token_after(token: str, digest: bytes, *, keys: int, field: str = "page_token") -> tuple[str, ...]:
+    """Returns the sort key after which the page begins, `keys` entries long; empty for the first page.
+
+    Raises:
+        DomainError: PAGE_TOKEN_MISMATCH when the token is damaged or was given out for other arguments.
+    """
+    if not token:
+        return ()
+    try:
+        message = PageToken.FromString(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, DecodeError) as error:
+        raise _mismatch(field, "is damaged") from error
+    if message.request_digest != digest:
+        raise _mismatch(field, "belongs to a request with other arguments")
+    if len(message.after) != keys:
+        raise _mismatch(field, "is damaged")
+    return tuple(message.after)
+
+
+def _mismatch(field: str, description: str) -> DomainError:
+    return DomainError(
+        Reason.PAGE_TOKEN_MISMATCH,
+        f"{field}: {description}",
+        metadata={"field": field},
+        violations=[Violation(field, description, Reason.PAGE_TOKEN_MISMATCH)],
+    )
