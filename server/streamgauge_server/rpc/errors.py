@@ -57,6 +57,7 @@ STATUS_CODES: dict[Reason, grpc.StatusCode] = {
     Reason.STORE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.CLUSTER_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,
+    Reason.IDENTITY_PROVIDER_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.TOKEN_MISSING: grpc.StatusCode.UNAUTHENTICATED,
     Reason.TOKEN_INVALID: grpc.StatusCode.UNAUTHENTICATED,
     Reason.TOKEN_EXPIRED: grpc.StatusCode.UNAUTHENTICATED,

@@ -25,7 +25,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Not set. Never sent."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT: one or more fields are wrong; all of them are in BadRequest. Metadata: `field`."""
+    """INVALID_ARGUMENT: one or more fields are wrong; all of them are in BadRequest, or the first 50 or so where they are
+    more than a status can carry. Metadata: `field`, and `violations_omitted` where some were left out.
+    """
     ERROR_REASON_INVALID_TIME_RANGE: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT: the range is empty or reversed. Metadata: `start_time`, `end_time`, as resolved."""
     ERROR_REASON_VALUE_TYPE_MISMATCH: _ErrorReason.ValueType  # 3
@@ -98,6 +100,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: the stream processor's cluster cannot be reached. Metadata: `cluster`."""
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 122
     """UNAVAILABLE: the server is stopping. Comes with RetryInfo. Metadata: none."""
+    ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 123
+    """UNAVAILABLE: the keys of the OpenID provider cannot be fetched, so that its tokens cannot be checked. Comes with
+    RetryInfo. Metadata: `issuer`.
+    """
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 140
     """UNAUTHENTICATED: no `authorization: Bearer` header. Metadata: none."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 141
@@ -122,7 +128,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Not set. Never sent."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT: one or more fields are wrong; all of them are in BadRequest. Metadata: `field`."""
+"""INVALID_ARGUMENT: one or more fields are wrong; all of them are in BadRequest, or the first 50 or so where they are
+more than a status can carry. Metadata: `field`, and `violations_omitted` where some were left out.
+"""
 ERROR_REASON_INVALID_TIME_RANGE: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT: the range is empty or reversed. Metadata: `start_time`, `end_time`, as resolved."""
 ERROR_REASON_VALUE_TYPE_MISMATCH: ErrorReason.ValueType  # 3
@@ -195,6 +203,10 @@ ERROR_REASON_CLUSTER_UNREACHABLE: ErrorReason.ValueType  # 121
 """UNAVAILABLE: the stream processor's cluster cannot be reached. Metadata: `cluster`."""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 122
 """UNAVAILABLE: the server is stopping. Comes with RetryInfo. Metadata: none."""
+ERROR_REASON_IDENTITY_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 123
+"""UNAVAILABLE: the keys of the OpenID provider cannot be fetched, so that its tokens cannot be checked. Comes with
+RetryInfo. Metadata: `issuer`.
+"""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 140
 """UNAUTHENTICATED: no `authorization: Bearer` header. Metadata: none."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 141

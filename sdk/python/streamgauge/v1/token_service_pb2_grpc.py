@@ -71,8 +71,8 @@ class TokenServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RevokeToken(self, request, context):
-        """Revokes a token at once; calls under way finish. Revoking twice changes nothing. NOT_FOUND (TOKEN_NOT_FOUND) when
-        there is none.
+        """Revokes a token: at once in the server that answers, within 5 seconds in every other one of the same store; calls
+        under way finish. Revoking twice changes nothing. NOT_FOUND (TOKEN_NOT_FOUND) when there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,8 +38,8 @@ class TokenServiceStub:
     ListTokens: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.ListTokensRequest, _token_service_pb2.ListTokensResponse]
     """Lists tokens, the newest first, without their secrets, a page at a time."""
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.RevokeTokenRequest, _token_service_pb2.RevokeTokenResponse]
-    """Revokes a token at once; calls under way finish. Revoking twice changes nothing. NOT_FOUND (TOKEN_NOT_FOUND) when
-    there is none.
+    """Revokes a token: at once in the server that answers, within 5 seconds in every other one of the same store; calls
+    under way finish. Revoking twice changes nothing. NOT_FOUND (TOKEN_NOT_FOUND) when there is none.
     """
 
 @_typing.type_check_only
@@ -52,8 +52,8 @@ class TokenServiceAsyncStub(TokenServiceStub):
     ListTokens: _aio.UnaryUnaryMultiCallable[_token_service_pb2.ListTokensRequest, _token_service_pb2.ListTokensResponse]  # type: ignore[assignment]
     """Lists tokens, the newest first, without their secrets, a page at a time."""
     RevokeToken: _aio.UnaryUnaryMultiCallable[_token_service_pb2.RevokeTokenRequest, _token_service_pb2.RevokeTokenResponse]  # type: ignore[assignment]
-    """Revokes a token at once; calls under way finish. Revoking twice changes nothing. NOT_FOUND (TOKEN_NOT_FOUND) when
-    there is none.
+    """Revokes a token: at once in the server that answers, within 5 seconds in every other one of the same store; calls
+    under way finish. Revoking twice changes nothing. NOT_FOUND (TOKEN_NOT_FOUND) when there is none.
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -81,8 +81,8 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _token_service_pb2.RevokeTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_token_service_pb2.RevokeTokenResponse, _abc.Awaitable[_token_service_pb2.RevokeTokenResponse]]:
-        """Revokes a token at once; calls under way finish. Revoking twice changes nothing. NOT_FOUND (TOKEN_NOT_FOUND) when
-        there is none.
+        """Revokes a token: at once in the server that answers, within 5 seconds in every other one of the same store; calls
+        under way finish. Revoking twice changes nothing. NOT_FOUND (TOKEN_NOT_FOUND) when there is none.
         """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
