@@ -25,6 +25,7 @@ from streamgauge_server.model import values, windows
 from streamgauge_server.model.entities import SCOPES
 from streamgauge_server.model.errors import Reason
 from streamgauge_server.model.limits import Limits
+from streamgauge_server.rpc.errors import STATUS_CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTOS = ROOT / "protos"
@@ -146,13 +147,14 @@ def test_no_comment_contradicts_the_mark_of_its_field() -> None:
     assert [f for f in found if opposite.get(f[-1], "!") in f[1]] == []
 
 
-def test_reasons_name_a_status_code_and_their_metadata() -> None:
+def test_a_reason_has_the_status_code_that_its_comment_names_and_tells_its_metadata() -> None:
     text = (PROTOS / "streamgauge/v1/errors.proto").read_text(encoding="utf-8")
-    commented = re.findall(r"((?:^  //.*\n)+)  ERROR_REASON_(\w+) = (\d+);", text, re.MULTILINE)
-    assert {name: int(number) for _, name, number in commented if int(number)} == {r.name: r.value for r in Reason}
-    for comment, name, number in commented:
+    commented = re.findall(r"((?:^  //.*\n)+)  ERROR_REASON_(\w+) = [1-9]\d*;", text, re.MULTILINE)
+    assert {name for _, name in commented} == {reason.name for reason in Reason}
+    for comment, name in commented:
         words = re.sub(r"\s*//\s*", " ", comment).strip()
-        assert number == "0" or re.match(r"[A-Z_]+: .*Metadata: (none|`)", words), name
+        assert words.split(":")[0] == STATUS_CODES[Reason[name]].name, name
+        assert re.search(r"Metadata: (none|`)", words), name
 
 
 def test_vendored_protos_are_those_of_googleapis_common_protos() -> None:
