@@ -86,15 +86,19 @@ gen-check: $(GEN)/.ready ## Check that the generated code is what the protos gen
 test-floor: $(FLOOR)/.ready ## Run the SDK's tests at the lowest versions that pyproject.toml allows
 	$(FLOOR)/bin/python -m pytest tests/sdk
 
-##@ The contract
+##@ Written files
 
 .PHONY: gen
-gen: $(GEN)/.ready ## Generate the Python code of the protos
+gen: $(GEN)/.ready ## Write the Python code of the protos
 	@PATH="$(CURDIR)/$(GEN)/bin:$$PATH" $(GEN)/bin/python tools/generate.py
 
 .PHONY: http-rules
 http-rules: $(READY) ## Write the snapshot of all HTTP rules (protos/http_rules.txt)
 	@$(BIN)/python tools/http_rules.py --write
+
+.PHONY: reference
+reference: $(READY) ## Write docs/reference.md (limits, scopes, errors, metrics, settings)
+	@$(BIN)/python tools/reference.py --write
 
 .PHONY: protos-vendor
 protos-vendor: $(READY) ## Refresh protos/google from the installed googleapis-common-protos

@@ -6,13 +6,11 @@ a REST path changes only together with that file.
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
+import snapshot
 from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
@@ -47,27 +45,5 @@ def http_rules() -> list[str]:
     return sorted(lines, key=lambda line: line.rsplit(" ", 1)[1])
 
 
-def main() -> None:
-    """Prints the rules, or with `--write` / `--check` writes the snapshot or compares with it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write the snapshot")
-    parser.add_argument("--check", action="store_true", help="compare with the snapshot")
-    arguments = parser.parse_args()
-    text = "\n".join(http_rules()) + "\n"
-    if arguments.write:
-        SNAPSHOT.write_text(text, encoding="utf-8")
-        return
-    if not arguments.check:
-        sys.stdout.write(text)
-        return
-    kept = SNAPSHOT.read_text(encoding="utf-8") if SNAPSHOT.exists() else ""
-    if kept != text:
-        sys.stderr.writelines(
-            difflib.unified_diff(kept.splitlines(True), text.splitlines(True), str(SNAPSHOT.name), "the protos")
-        )
-        sys.exit("the HTTP rules have changed: if that is meant, run `make http-rules` and commit the result")
-    print(f"{len(text.splitlines())} HTTP rules are as in {SNAPSHOT.relative_to(ROOT)}")
-
-
 if __name__ == "__main__":
-    main()
+    snapshot.main(SNAPSHOT, "\n".join(http_rules()) + "\n", __doc__, "make http-rules")
