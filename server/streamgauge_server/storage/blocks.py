@@ -1,0 +1,245 @@
+"""The observations: appending blocks, loading them, and the latest values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, case, func, null, select, tuple_, update
+
+from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.names import SubjectName
+from streamgauge_server.storage import tables
+from streamgauge_server.storage.batches import batches
+from streamgauge_server.storage.database import Database, LatestTuple, SubjectTuple
+from streamgauge_server.storage.group_commit import GroupCommit
+from streamgauge_server.storage.group_read import GroupRead
+from streamgauge_server.storage.records import (
+    REQUEST_LIFETIME,
+    Append,
+    LatestRow,
+    Outcome,
+    RequestRecord,
+    SubjectGone,
+    SubjectWrite,
+)
+from streamgauge_server.timeseries.block import SUMMARY_MIN_ROWS
+from streamgauge_server.timeseries.latest import LatestSample, decode_latest, encode_latest
+from streamgauge_server.timeseries.query import StoredBlock
+
+__all__ = ["Blocks", "LatestRow", "RequestRecord", "SubjectGone", "SubjectWrite"]
+
+DATA_BELOW_ROWS = SUMMARY_MIN_ROWS
+"""By default blocks of fewer rows are loaded with their data: they have no summaries."""
+
+Enough = Callable[[int, Sequence[StoredBlock]], bool]
+
+
+class Blocks:
+    """Appends and loads blocks. Subjects are named by their ids, except in `latest`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._commits = GroupCommit(self._append_all)
+        self._latest: GroupRead[SubjectTuple, dict[str, LatestRow]] = GroupRead(self._fetch_latest)
+
+    async def append(
+        self, writes: Sequence[SubjectWrite], request: RequestRecord | None = None
+    ) -> RequestRecord | None:
+        """Stores blocks, advances the latest values, and returns when both are durable: all of it or nothing.
+
+        Of blocks of one subject that hold the same moment and metric, those of the later append win; within an append
+        those further back. With a `request` whose key was used in the last 24 hours nothing is stored and the earlier
+        record is returned; the caller compares the digests. Concurrent appends share a transaction.
+
+        A caller that is cancelled may or may not have written.
+
+        Raises:
+            SubjectGone: a subject does not exist.
+            DomainError: STORE_UNAVAILABLE, SHUTTING_DOWN.
+        """
+        return await self._commits.submit(Append(writes, request))
+
+    async def find_request(self, tenant: str, request_id: str) -> RequestRecord | None:
+        """Returns the record of an idempotency key that was used in the last 24 hours, or None.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        t = tables.requests
+        query = select(t.c.body_digest, t.c.response).where(
+            t.c.tenant == tenant,
+            t.c.request_id == request_id,
+            t.c.create_time > self._clock.now() - REQUEST_LIFETIME,
+        )
+        row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else RequestRecord(tenant, request_id, row.body_digest, row.response)
+
+    async def load(
+        self,
+        subject_ids: Sequence[int],
+        first_day: int,
+        last_day: int,
+        *,
+        summaries: bool,
+        hour_summary_days: Collection[int] | None = None,
+        data_below_rows: int = DATA_BELOW_ROWS,
+    ) -> dict[int, list[StoredBlock]]:
+        """Returns the blocks of subjects from one day to another, both included, by subject, sorted by (day, seq).
+
+        `data` is filled in for blocks of fewer than `data_below_rows` rows, None for others. Summaries are None without
+        `summaries`; with `hour_summary_days`, those of hours are filled in for these days only. Subjects without blocks
+        have an empty list. One statement per 500 subjects.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        b = tables.blocks
+        query = _blocks_query(summaries, hour_summary_days, data_below_rows).where(b.c.day.between(first_day, last_day))
+        return await self._load(subject_ids, query)
+
+    async def load_data(self, keys: Sequence[tuple[int, int, int]]) -> dict[int, bytes]:
+        """Returns the data of blocks named by (subject id, day, seq), by seq; blocks that are gone are missing.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        b = tables.blocks
+
+        def work(connection: Connection) -> dict[int, bytes]:
+            found: dict[int, bytes] = {}
+            for batch in batches(keys):
+                rows = connection.execute(
+                    select(b.c.seq, b.c.data).where(tuple_(b.c.subject_id, b.c.day, b.c.seq).in_(batch))
+                )
+                found.update((seq, data) for seq, data in rows)
+            return found
+
+        return await self._database.read(work)
+
+    async def days_before(
+        self,
+        subject_ids: Sequence[int],
+        day: int,
+        *,
+        enough: Enough | None = None,
+        data_below_rows: int = DATA_BELOW_ROWS,
+    ) -> dict[int, list[StoredBlock]]:
+        """Returns what a baseline needs: the newest blocks of subjects before a day, whole days of them.
+
+        First the newest day that holds anything; then, for subjects of which `enough(subject_id, blocks)` is false, the
+        30 days before it; then everything earlier: at most three statements (per 500 subjects). Without `enough` any
+        block is enough. Subjects without blocks have an empty list; blocks come with day summaries, without those of
+        hours, and with data below `data_below_rows`, sorted by (day, seq).
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        b = tables.blocks
+        query = _blocks_query(True, (), data_below_rows)
+        older = tables.blocks.alias()
+        newest_day = (
+            select(func.max(older.c.day)).where(older.c.subject_id == b.c.subject_id, older.c.day < day)
+        ).scalar_subquery()
+        found = await self._load(subject_ids, query.where(b.c.day == newest_day))
+        for days in (30, None):
+            open_ids = {
+                id_: blocks[0].day
+                for id_, blocks in found.items()
+                if blocks and not (enough is None or enough(id_, blocks))
+            }
+            if not open_ids:
+                break
+            until = case(open_ids, value=b.c.subject_id)
+            step = query.where(b.c.day < until)
+            if days is not None:
+                step = step.where(b.c.day >= until - days)
+            for id_, blocks in (await self._load(list(open_ids), step)).items():
+                found[id_] = blocks + found[id_]
+        return found
+
+    async def latest(self, tenant: str, names: Sequence[SubjectName]) -> dict[SubjectName, dict[str, LatestRow]]:
+        """Returns the newest samples of subjects, by subject and part; the part of the subject as a whole is "".
+
+        Subjects that do not exist are missing; those without samples have rows without samples. One statement for up to
+        1,000 subjects, shared with concurrent callers: rows must not be modified.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        keys = {name: (tenant, int(name.kind), name.id) for name in names}
+        found = await self._latest.get(keys.values())
+        return {name: found[key] for name, key in keys.items() if key in found}
+
+    async def set_lifetimes(self, subject_id: int, version: int, lifetimes: Mapping[int, int | float]) -> None:
+        """Stores recomputed lifetime totals by metric id, unless the subject's row has changed since `version`.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        t = tables.latest
+        same = (t.c.subject_id == subject_id, t.c.version == version)
+
+        def work(connection: Connection) -> None:
+            encoded = connection.scalar(select(t.c.samples).where(*same).with_for_update())
+            if encoded is None:
+                return
+            samples = decode_latest(encoded)
+            for metric, lifetime in lifetimes.items():
+                if (old := samples.get(metric)) is not None:
+                    samples[metric] = LatestSample(old.time, old.value, old.start, lifetime)
+            connection.execute(update(t).where(*same).values(version=version + 1, samples=encode_latest(samples)))
+
+        await self._database.write(work)
+
+    async def close(self) -> None:
+        """Commits what waits and refuses further appends."""
+        await self._commits.close()
+
+    async def _append_all(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        return await self._database.append(appends, self._clock.now())
+
+    async def _fetch_latest(self, keys: Collection[SubjectTuple]) -> dict[SubjectTuple, dict[str, LatestRow]]:
+        return _by_subject(await self._database.latest(keys))
+
+    async def _load(self, subject_ids: Sequence[int], query: Select[Any]) -> dict[int, list[StoredBlock]]:
+        b = tables.blocks
+
+        def work(connection: Connection) -> dict[int, list[StoredBlock]]:
+            found: dict[int, list[StoredBlock]] = {id_: [] for id_ in subject_ids}
+            for batch in batches(found):
+                for row in connection.execute(query.where(b.c.subject_id.in_(batch))):
+                    found[row[0]].append(StoredBlock(*row[1:]))
+            return found
+
+        return await self._database.read(work)
+
+
+def _blocks_query(summaries: bool, hour_summary_days: Collection[int] | None, data_below_rows: int) -> Select[Any]:
+    b = tables.blocks
+    day_summary: ColumnElement[Any] = b.c.day_summary if summaries else null()
+    hour_summary: ColumnElement[Any] = b.c.hour_summary if summaries else null()
+    if summaries and hour_summary_days is not None:
+        hour_summary = case((b.c.day.in_(sorted(hour_summary_days)), b.c.hour_summary)) if hour_summary_days else null()
+    data = case((b.c.rows < data_below_rows, b.c.data))
+    return select(
+        b.c.subject_id,
+        b.c.seq,
+        b.c.day,
+        b.c.rows,
+        b.c.first_time,
+        b.c.last_time,
+        b.c.hours,
+        hour_summary,
+        day_summary,
+        data,
+    ).order_by(b.c.subject_id, b.c.day, b.c.seq)
+
+
+def _by_subject(rows: Sequence[LatestTuple]) -> dict[SubjectTuple, dict[str, LatestRow]]:
+    found: dict[SubjectTuple, dict[str, LatestRow]] = {}
+    for tenant, kind, name, part, subject_id, version, samples in rows:
+        row = LatestRow(subject_id, version, decode_latest(samples))
+        found.setdefault((tenant, kind, name), {})[part] = row
+    return found

@@ -1,0 +1,74 @@
+"""What a SQL engine has to offer, and how one is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import ColumnElement, Connection
+
+from streamgauge_server.storage.records import Append, Outcome
+from streamgauge_server.storage.urls import Engine, StoreUrl
+
+T = TypeVar("T")
+
+SubjectTuple = tuple[str, int, str]
+"""Tenant, number of the subject's kind, name."""
+LatestTuple = tuple[str, int, str, str, int, int, bytes]
+"""Tenant, kind, name, part, subject id, version, encoded samples."""
+SubjectPartTuple = tuple[str, int, str, str]
+"""Tenant, kind, name, part."""
+
+
+class Database(Protocol):
+    """One database of one engine.
+
+    `read` and `write` run a plain function of a connection as one transaction. The function may run twice, after a lost
+    connection or a conflict with another transaction, so its only effects are those on the database. Errors of the
+    driver come out as `DomainError` STORE_UNAVAILABLE where the store is to blame.
+    """
+
+    engine: Engine
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Runs a function that only reads. Each of its statements sees what is committed when it starts."""
+        ...
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Runs a function as a transaction and returns when it is durable."""
+        ...
+
+    async def append(self, appends: Sequence[Append], now: int) -> list[Outcome]:
+        """Runs the append transaction; `now` is when new idempotency keys begin to age, in microseconds."""
+        ...
+
+    async def latest(self, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
+        """Returns the `latest` rows of all parts of subjects that exist, in one statement."""
+        ...
+
+    async def subject_ids(self, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
+        """Returns the ids of those subject parts that exist, in one statement."""
+        ...
+
+    async def version(self) -> str:
+        """Returns the version of the database software. Also the cheapest way to see whether it answers."""
+        ...
+
+    def has_item(self, document: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
+        """Returns the condition that a JSON object holds a key with a text value."""
+        ...
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        ...
+
+
+async def open_database(url: StoreUrl, *, pool_size: int) -> Database:
+    """Opens a database; `pool_size` bounds how many reads run at the same time."""
+    if url.engine == "sqlite":
+        from streamgauge_server.storage.dialects.sqlite import SqliteDatabase
+
+        return await SqliteDatabase.open(url, pool_size=pool_size)
+    from streamgauge_server.storage.dialects.postgresql import PostgresqlDatabase
+
+    return await PostgresqlDatabase.open(url, pool_size=pool_size)

@@ -1,0 +1,230 @@
+"""SQLite: a file with one writer thread and some reader threads, or a database in memory with one thread for all."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import ColumnElement, Connection, String, column, create_engine, event, func, select
+from sqlalchemy import Engine as SqlEngine
+from sqlalchemy.pool import NullPool
+
+from streamgauge_server.storage.append_plan import AppendPlan
+from streamgauge_server.storage.database import LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.dialects import sqlite_statements as statements
+from streamgauge_server.storage.dialects.sqlite_errors import is_broken, is_locked, translate
+from streamgauge_server.storage.dialects.sqlite_thread import ConnectionThreads
+from streamgauge_server.storage.records import Append, Outcome
+from streamgauge_server.storage.urls import Engine, StoreUrl
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 5.0
+"""How long a statement waits for another process's lock."""
+ATTEMPTS = 2
+"""How often a transaction is tried while another process holds the database."""
+
+_BEGIN = "streamgauge_begin"
+
+
+def connect(url: StoreUrl, *, create: bool = False) -> sqlite3.Connection:
+    """Opens a connection in the driver's autocommit mode: transactions begin where the code says so.
+
+    A missing file is an error unless `create` is set: a store whose file has gone away must not come back empty.
+    """
+    target = ":memory:"
+    if url.path:
+        target = f"{Path(url.path).absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+    connection = sqlite3.connect(target, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not url.in_memory:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def create_sql_engine(url: StoreUrl, *, create: bool = False) -> SqlEngine:
+    """Returns an engine without a pool: whoever connects keeps the connection.
+
+    A transaction begins with the statement in the connection's execution option `streamgauge_begin`.
+    """
+    engine = create_engine("sqlite://", creator=lambda: connect(url, create=create), poolclass=NullPool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+    return engine
+
+
+def connect_to_write(engine: SqlEngine) -> Connection:
+    """Returns a connection whose transactions take the write lock at once, since a later upgrade could fail."""
+    return engine.connect().execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+
+
+async def run_once(url: StoreUrl, work: Callable[[Connection], T], *, migrating: bool) -> T | None:
+    """Runs a function as the one transaction of a connection of its own.
+
+    With `migrating` a missing file is created and other processes are locked out. Without, a missing file is None.
+
+    Raises:
+        DomainError: STORE_UNAVAILABLE.
+    """
+
+    def transaction() -> T | None:
+        if not migrating and not Path(url.path or "").exists():
+            return None
+        engine = create_sql_engine(url, create=migrating)
+        with connect_to_write(engine) if migrating else engine.connect() as connection, connection.begin():
+            return work(connection)
+
+    try:
+        return await asyncio.to_thread(transaction)
+    except Exception as error:
+        translated = translate(error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+class _Link:
+    """One connection, as SQLAlchemy knows it and as the driver does."""
+
+    def __init__(self, sql: Connection) -> None:
+        self.sql = sql
+        self.driver = cast(sqlite3.Connection, sql.connection.driver_connection)
+
+    def interrupt(self) -> None:
+        self.driver.interrupt()
+
+    def close(self) -> None:
+        self.sql.invalidate()
+        self.sql.close()
+
+
+class SqliteDatabase:
+    """See `database.Database`."""
+
+    engine: Engine = "sqlite"
+
+    def __init__(self, url: StoreUrl, pool_size: int) -> None:
+        self._sql_engine = create_sql_engine(url)
+        self._writer = ConnectionThreads(self._link_to_write, 1, "sqlite-write", is_broken)
+        # A database in memory belongs to its connection, so reads and writes take turns on it.
+        self._readers = (
+            self._writer
+            if url.in_memory
+            else ConnectionThreads(self._link_to_read, max(1, pool_size), "sqlite-read", is_broken)
+        )
+
+    @classmethod
+    async def open(cls, url: StoreUrl, *, pool_size: int) -> SqliteDatabase:
+        """Opens the database.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE when there is no file or it cannot be read.
+        """
+        database = cls(url, pool_size)
+        try:
+            await database.version()
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    def _link_to_write(self) -> _Link:
+        return _Link(connect_to_write(self._sql_engine))
+
+    def _link_to_read(self) -> _Link:
+        link = _Link(self._sql_engine.connect())
+        link.driver.execute("PRAGMA query_only = ON")
+        return link
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """See `Database.read`."""
+
+        def transaction(link: _Link) -> T:
+            with link.sql.begin():
+                return work(link.sql)
+
+        return await self._run(self._readers, transaction, interruptible=True)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """See `Database.write`."""
+
+        def transaction(link: _Link) -> T:
+            with link.sql.begin():
+                return work(link.sql)
+
+        return await self._run(self._writer, transaction)
+
+    async def append(self, appends: Sequence[Append], now: int) -> list[Outcome]:
+        """See `Database.append`."""
+
+        def transaction(link: _Link) -> list[Outcome]:
+            plan = AppendPlan(appends)
+            connection = link.driver
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                statements.append(connection, plan, now)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return plan.outcomes
+
+        return await self._run(self._writer, transaction)
+
+    async def latest(self, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
+        """See `Database.latest`."""
+        return await self._run(self._readers, lambda link: statements.latest(link.driver, subjects), interruptible=True)
+
+    async def subject_ids(self, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
+        """See `Database.subject_ids`."""
+        return await self._run(
+            self._readers, lambda link: statements.subject_ids(link.driver, keys), interruptible=True
+        )
+
+    async def version(self) -> str:
+        """See `Database.version`."""
+
+        def read_header(link: _Link) -> str:
+            link.driver.execute("PRAGMA schema_version").fetchone()
+            return sqlite3.sqlite_version
+
+        return await self._run(self._readers, read_header)
+
+    def has_item(self, document: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
+        """See `Database.has_item`."""
+        items = func.json_each(document).table_valued(column("key", String), column("value", String))
+        return select(1).select_from(items).where(items.c.key == key, items.c.value == value).exists()
+
+    async def close(self) -> None:
+        """See `Database.close`. The writer goes last: it folds the write-ahead log into the file."""
+        if self._readers is not self._writer:
+            await self._readers.close()
+        await self._writer.close()
+        self._sql_engine.dispose()
+
+    async def _run(
+        self, threads: ConnectionThreads[_Link], work: Callable[[_Link], T], *, interruptible: bool = False
+    ) -> T:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await threads.run(work, interruptible=interruptible)
+            except Exception as error:
+                if is_locked(error) and attempt < ATTEMPTS:
+                    continue
+                translated = translate(error)
+                if translated is None:
+                    raise
+                raise translated from error
+        raise AssertionError("unreachable")

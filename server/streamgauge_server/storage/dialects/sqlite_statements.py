@@ -1,0 +1,103 @@
+"""The statements of SQLite's hot paths, on the driver's connection. Sets of keys travel as one JSON parameter."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+
+from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
+from streamgauge_server.storage.database import LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
+
+_LOCKED_ROWS = """
+SELECT l.subject_id, l.version, l.samples
+FROM json_each(?) AS k CROSS JOIN latest AS l ON l.subject_id = k.value
+"""
+_INSERT_REQUEST = """
+INSERT INTO requests (tenant, request_id, create_time, body_digest, response) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (tenant, request_id) DO UPDATE
+SET create_time = excluded.create_time, body_digest = excluded.body_digest, response = excluded.response
+WHERE requests.create_time <= ?
+"""
+_FIND_REQUEST = "SELECT body_digest, response FROM requests WHERE tenant = ? AND request_id = ?"
+_SWEEP_REQUESTS = """
+DELETE FROM requests WHERE rowid IN (SELECT rowid FROM requests WHERE create_time <= ? ORDER BY create_time LIMIT ?)
+"""
+_INSERT_BLOCK = """
+INSERT INTO blocks (subject_id, day, rows, first_time, last_time, hours, day_summary, hour_summary, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_UPDATE_LATEST = "UPDATE latest SET version = ?, samples = ? WHERE subject_id = ?"
+_LATEST = """
+SELECT s.tenant, s.kind, s.name, s.part, l.subject_id, l.version, l.samples
+FROM json_each(?) AS k
+CROSS JOIN subjects AS s
+  ON s.tenant = json_extract(k.value, '$[0]')
+  AND s.kind = json_extract(k.value, '$[1]')
+  AND s.name = json_extract(k.value, '$[2]')
+JOIN latest AS l ON l.subject_id = s.id
+"""
+_SUBJECT_IDS = """
+SELECT s.tenant, s.kind, s.name, s.part, s.id
+FROM json_each(?) AS k
+CROSS JOIN subjects AS s
+  ON s.tenant = json_extract(k.value, '$[0]')
+  AND s.kind = json_extract(k.value, '$[1]')
+  AND s.name = json_extract(k.value, '$[2]')
+  AND s.part = json_extract(k.value, '$[3]')
+"""
+
+
+def append(connection: sqlite3.Connection, plan: AppendPlan, now: int) -> None:
+    """Carries a plan out inside the transaction that is open, which holds the write lock of the whole database."""
+    rows = connection.execute(_LOCKED_ROWS, (json.dumps(plan.subject_ids),)).fetchall()
+    plan.admit({subject_id: (version, samples) for subject_id, version, samples in rows})
+    requests = plan.requests
+    if requests:
+        plan.settle(_insert_requests(connection, requests, now))
+    connection.executemany(
+        _INSERT_BLOCK,
+        [
+            (
+                subject_id,
+                block.day,
+                block.rows,
+                block.first_time,
+                block.last_time,
+                block.hours,
+                block.day_summary,
+                block.hour_summary,
+                block.data,
+            )
+            for subject_id, block in plan.block_rows()
+        ],
+    )
+    connection.executemany(
+        _UPDATE_LATEST, [(version, samples, subject_id) for subject_id, version, samples in plan.latest_rows()]
+    )
+
+
+def _insert_requests(
+    connection: sqlite3.Connection, requests: Sequence[RequestRecord], now: int
+) -> dict[RequestKey, RequestRecord]:
+    expired = now - REQUEST_LIFETIME
+    known: dict[RequestKey, RequestRecord] = {}
+    for new in requests:
+        row = (new.tenant, new.request_id, now, new.body_digest, new.response, expired)
+        if connection.execute(_INSERT_REQUEST, row).rowcount == 0:
+            digest, response = connection.execute(_FIND_REQUEST, (new.tenant, new.request_id)).fetchone()
+            known[new.tenant, new.request_id] = RequestRecord(new.tenant, new.request_id, digest, response)
+    connection.execute(_SWEEP_REQUESTS, (expired, 2 * len(requests)))
+    return known
+
+
+def latest(connection: sqlite3.Connection, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
+    """See `Database.latest`."""
+    return connection.execute(_LATEST, (json.dumps(list(subjects)),)).fetchall()
+
+
+def subject_ids(connection: sqlite3.Connection, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
+    """See `Database.subject_ids`."""
+    rows = connection.execute(_SUBJECT_IDS, (json.dumps(list(keys)),)).fetchall()
+    return {(tenant, kind, name, part): id_ for tenant, kind, name, part, id_ in rows}

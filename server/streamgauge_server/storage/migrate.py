@@ -1,0 +1,90 @@
+"""Bringing a database to a schema revision. Safe to run from several processes at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from importlib import resources
+from typing import TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from streamgauge_server.storage.urls import StoreUrl, parse_url
+
+T = TypeVar("T")
+
+_alembic = threading.Lock()
+"""Alembic keeps the migration that runs in module variables, so a process runs one at a time."""
+
+
+def _config() -> Config:
+    config = Config()
+    # `%` begins an interpolation in Alembic's configuration.
+    location = str(resources.files("streamgauge_server.storage") / "migrations")
+    config.set_main_option("script_location", location.replace("%", "%%"))
+    return config
+
+
+def head_revision() -> str:
+    """Returns the revision that this version of the software works with."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise RuntimeError("the package holds no migrations")
+    return head
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Returns the revision that the database of a connection has, None for an empty database."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade_connection(connection: Connection, revision: str = "head") -> None:
+    """Migrates the database of a connection inside the transaction that is open on it."""
+    config = _config()
+    config.attributes["connection"] = connection
+    with _alembic:
+        command.upgrade(config, revision)
+
+
+async def migrate(url: str, revision: str = "head") -> None:
+    """Brings the database at `url` to a revision, by default the newest; creates the file of an SQLite store.
+
+    Idempotent. Runs in one transaction, so that a failed migration changes nothing, and under a lock, so that of
+    several servers that start at once the first migrates and the others find it done.
+
+    Raises:
+        DomainError: STORE_UNAVAILABLE.
+        ValueError: the URL is malformed, or names a database in memory, which `Store.open` migrates itself.
+    """
+    store_url = parse_url(url)
+    if store_url.in_memory:
+        raise ValueError("a database in memory is migrated when it is opened")
+    await _once(store_url, lambda connection: upgrade_connection(connection, revision), migrating=True)
+
+
+async def schema_state(url: str) -> tuple[str | None, str]:
+    """Returns the revision that the database at `url` has, None for an empty or missing one, and the newest there is.
+
+    Raises:
+        DomainError: STORE_UNAVAILABLE.
+        ValueError: the URL is malformed.
+    """
+    store_url = parse_url(url)
+    head = head_revision()
+    if store_url.in_memory:
+        return None, head
+    return await _once(store_url, current_revision, migrating=False), head
+
+
+async def _once(url: StoreUrl, work: Callable[[Connection], T], *, migrating: bool) -> T | None:
+    if url.engine == "sqlite":
+        from streamgauge_server.storage.dialects import sqlite
+
+        return await sqlite.run_once(url, work, migrating=migrating)
+    from streamgauge_server.storage.dialects import postgresql
+
+    return await postgresql.run_once(url, work, migrating=migrating)

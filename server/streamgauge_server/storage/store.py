@@ -1,0 +1,101 @@
+"""The store: the one way in to everything that is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamgauge_server.model.clock import Clock
+from streamgauge_server.storage.blocks import Blocks
+from streamgauge_server.storage.database import Database, open_database
+from streamgauge_server.storage.metrics import Metrics
+from streamgauge_server.storage.migrate import current_revision, head_revision, upgrade_connection
+from streamgauge_server.storage.sources import Sources
+from streamgauge_server.storage.subjects import Subjects
+from streamgauge_server.storage.tokens import Tokens
+from streamgauge_server.storage.urls import Engine, parse_url
+
+POOL_SIZE = 4
+"""Reads that run at the same time; the append transaction and the reads of latest values have their own connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """Which store it is: the engine, its version, and the revision of the schema."""
+
+    engine: Engine
+    version: str
+    schema_revision: str
+
+
+class SchemaOutdated(Exception):
+    """The database lacks migrations that this version needs. `current` is None for an empty database."""
+
+    def __init__(self, current: str | None, head: str) -> None:
+        super().__init__(f"the database has schema {current or 'none'}, this version needs {head}: migrate it first")
+        self.current = current
+        self.head = head
+
+
+class Store:
+    """An open store, used from one event loop.
+
+    Every method of `subjects`, `sources`, `metrics`, `blocks` and `tokens` is one transaction: it happens wholly or not
+    at all, and what it returned is durable. Any of them raises `DomainError` STORE_UNAVAILABLE, with a cause, when the
+    database cannot be reached or cannot write; once the database is back, the same store works again.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self.engine: Engine = database.engine
+        self.subjects = Subjects(database, clock)
+        self.sources = Sources(database, clock)
+        self.metrics = Metrics(database, clock)
+        self.blocks = Blocks(database, clock)
+        self.tokens = Tokens(database, clock)
+
+    @classmethod
+    async def open(cls, url: str, *, pool_size: int = POOL_SIZE, clock: Clock) -> Store:
+        """Opens the store at a URL: `sqlite:///path`, `sqlite://:memory:` or `postgresql://...` (see `urls.parse_url`).
+
+        A store in memory is migrated here, any other must have been (`migrate.migrate`).
+
+        Raises:
+            ValueError: the URL is malformed or names an engine that is not supported.
+            SchemaOutdated: the database must be migrated first.
+            DomainError: STORE_UNAVAILABLE.
+        """
+        store_url = parse_url(url)
+        database = await open_database(store_url, pool_size=pool_size)
+        try:
+            if store_url.in_memory:
+                await database.write(upgrade_connection)
+            else:
+                current, head = await database.read(current_revision), head_revision()
+                if current is None or current < head:
+                    raise SchemaOutdated(current, head)
+        except BaseException:
+            await database.close()
+            raise
+        return cls(database, clock)
+
+    async def close(self) -> None:
+        """Commits what waits, then closes the connections."""
+        await self.blocks.close()
+        await self._database.close()
+
+    async def ping(self) -> None:
+        """Returns if the database answers.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        await self._database.version()
+
+    async def info(self) -> StoreInfo:
+        """Returns engine, version and schema revision.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        revision = await self._database.read(current_revision)
+        return StoreInfo(self.engine, await self._database.version(), revision or "")

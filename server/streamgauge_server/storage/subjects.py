@@ -1,0 +1,155 @@
+"""Subjects and their parts: names to ids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select, tuple_, update
+
+from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.names import SubjectName
+from streamgauge_server.model.values import SubjectKind
+from streamgauge_server.storage import tables
+from streamgauge_server.storage.batches import batches
+from streamgauge_server.storage.database import Database, SubjectPartTuple
+from streamgauge_server.storage.group_read import GroupRead
+from streamgauge_server.storage.tenants import lock_tenant
+from streamgauge_server.timeseries.latest import encode_latest
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectKey:
+    """A subject, or one part of it. The part is empty for the subject as a whole."""
+
+    name: SubjectName
+    part: str
+
+
+class Subjects:
+    """Finds and registers subjects. Names and parts are compared by their bytes, so case matters."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._ids: GroupRead[SubjectPartTuple, int] = GroupRead(database.subject_ids)
+
+    async def resolve(self, tenant: str, keys: Collection[SubjectKey]) -> dict[SubjectKey, int]:
+        """Returns the ids of those subjects and parts that exist.
+
+        Concurrent callers share statements.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        rows = {key: (tenant, int(key.name.kind), key.name.id, key.part) for key in keys}
+        found = await self._ids.get(rows.values())
+        return {key: found[row] for key, row in rows.items() if row in found}
+
+    async def register(self, tenant: str, keys: Collection[SubjectKey], *, limits: Limits) -> dict[SubjectKey, int]:
+        """Returns the ids of subjects and parts (and maybe more), creating what is missing: all of it or nothing.
+
+        With a part comes its subject as a whole, and with a source its entry in the catalog. Safe to call from several
+        servers at once.
+
+        Raises:
+            DomainError: SUBJECT_LIMIT, STORE_UNAVAILABLE.
+        """
+        found = await self.resolve(tenant, keys)
+        missing = [key for key in keys if key not in found]
+        if missing:
+            now = self._clock.now()
+            found |= await self._database.write(lambda connection: register(connection, tenant, missing, limits, now))
+        return found
+
+
+def register(
+    connection: Connection, tenant: str, keys: Iterable[SubjectKey], limits: Limits, now: int
+) -> dict[SubjectKey, int]:
+    """Creates those of the subjects and parts that do not exist, within a transaction, and returns the ids of all."""
+    wanted = dict.fromkeys(keys)
+    wanted.update(dict.fromkeys(SubjectKey(key.name, "") for key in list(wanted)))
+    counts = lock_tenant(connection, tenant)
+    found = _find(connection, tenant, wanted)
+    missing = [key for key in wanted if key not in found]
+    if not missing:
+        return found
+    new_subjects = [key for key in missing if not key.part]
+    if counts.subjects + len(new_subjects) > limits.max_subjects_per_tenant:
+        limit = limits.max_subjects_per_tenant
+        raise DomainError(
+            Reason.SUBJECT_LIMIT,
+            f"the tenant may have {limit} subjects and has {counts.subjects}",
+            metadata={"limit": str(limit)},
+        )
+    _check_parts(connection, tenant, missing, limits.max_parts_per_subject)
+    connection.execute(
+        insert(tables.subjects),
+        [{"tenant": tenant, "kind": int(k.name.kind), "name": k.name.id, "part": k.part} for k in missing],
+    )
+    created = _find(connection, tenant, missing)
+    empty = encode_latest({})
+    connection.execute(
+        insert(tables.latest), [{"subject_id": id_, "version": 0, "samples": empty} for id_ in created.values()]
+    )
+    new_sources = [key for key in new_subjects if key.name.kind == SubjectKind.SOURCE]
+    if new_sources:
+        connection.execute(
+            insert(tables.sources),
+            [
+                {
+                    "subject_id": created[key],
+                    "tenant": tenant,
+                    "name": key.name.id,
+                    "display_name": "",
+                    "connector_class": "",
+                    "labels": {},
+                    "revision": 1,
+                    "create_time": now,
+                    "update_time": now,
+                }
+                for key in new_sources
+            ],
+        )
+    if new_subjects:
+        connection.execute(
+            update(tables.tenants)
+            .where(tables.tenants.c.tenant == tenant)
+            .values(subjects=tables.tenants.c.subjects + len(new_subjects))
+        )
+    return found | created
+
+
+def _find(connection: Connection, tenant: str, keys: Iterable[SubjectKey]) -> dict[SubjectKey, int]:
+    t = tables.subjects
+    found: dict[SubjectKey, int] = {}
+    for batch in batches(keys):
+        rows = connection.execute(
+            select(t.c.kind, t.c.name, t.c.part, t.c.id).where(
+                t.c.tenant == tenant,
+                tuple_(t.c.kind, t.c.name, t.c.part).in_([(int(k.name.kind), k.name.id, k.part) for k in batch]),
+            )
+        )
+        for kind, name, part, id_ in rows:
+            found[SubjectKey(SubjectName(SubjectKind(kind), name), part)] = id_
+    return found
+
+
+def _check_parts(connection: Connection, tenant: str, missing: Iterable[SubjectKey], limit: int) -> None:
+    new_parts: dict[SubjectName, int] = {}
+    for key in missing:
+        if key.part:
+            new_parts[key.name] = new_parts.get(key.name, 0) + 1
+    t = tables.subjects
+    for name, count in new_parts.items():
+        has = connection.scalar(
+            select(func.count()).where(
+                t.c.tenant == tenant, t.c.kind == int(name.kind), t.c.name == name.id, t.c.part != ""
+            )
+        )
+        if (has or 0) + count > limit:
+            raise DomainError(
+                Reason.SUBJECT_LIMIT, f"{name} may have {limit} parts and has {has}", metadata={"limit": str(limit)}
+            )

@@ -1,0 +1,186 @@
+"""The tables. One `MetaData` for every engine; `migrations/` builds them and a test holds the two together.
+
+Names are compared and sorted by their bytes on every engine: SQLite does so by default, PostgreSQL is told to by the
+collation "C". Moments are microseconds since 1970 in 64-bit integers. Columns that only some reads need come last in
+their row, the largest at the end: SQLite reads a row from its beginning and skips what it is not asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Row,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import postgresql
+
+AnyRow = Row[*tuple[Any, ...]]
+"""A row of a result whose columns are read by name."""
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "uq": "%(table_name)s_by_%(column_0_N_name)s",
+        "ix": "%(table_name)s_by_%(column_0_N_name)s",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fk",
+    }
+)
+
+# SQLite gives ids out by itself only to a column declared INTEGER, which holds 64 bits all the same.
+Id = BigInteger().with_variant(Integer, "sqlite")
+Name = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+Document = JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+
+def _id_column(name: str = "id") -> Column[Any]:
+    return Column(name, Id, Identity(always=False), nullable=False)
+
+
+def _subject_column(**options: Any) -> Column[Any]:
+    return Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE"), nullable=False, **options)
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("tenant", Name, primary_key=True),
+    Column("subjects", Integer, nullable=False),
+    Column("metrics", Integer, nullable=False),
+    Column("catalog_version", Integer, nullable=False),
+    comment="How much each tenant has. Who creates or deletes subjects or metrics of a tenant locks its row first.",
+)
+
+subjects = Table(
+    "subjects",
+    metadata,
+    _id_column(),
+    Column("tenant", Name, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("part", Name, nullable=False),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("tenant", "kind", "name", "part"),
+    comment="What is measured, and each part of it. An id is never given twice.",
+    sqlite_autoincrement=True,
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    _subject_column(primary_key=True, autoincrement=False),
+    Column("tenant", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("connector_class", Name, nullable=False),
+    Column("labels", Document, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    UniqueConstraint("tenant", "name"),
+    comment="The catalog entry of each source; tenant and name repeat those of its subject, to list by them.",
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    _id_column(),
+    Column("tenant", Name, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("metric_kind", SmallInteger, nullable=False),
+    Column("value_type", SmallInteger, nullable=False),
+    Column("window_aggregate", SmallInteger, nullable=False),
+    Column("summary_aggregate", SmallInteger, nullable=False),
+    Column("part_combination", SmallInteger, nullable=False),
+    Column("state_order", Document, nullable=False),
+    Column("no_value", Double, nullable=True),
+    Column("built_in", Boolean, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("tenant", "kind", "name"),
+    comment="The descriptors. Blocks refer to their ids, which are never given twice.",
+    sqlite_autoincrement=True,
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    _id_column("seq"),
+    _subject_column(),
+    Column("day", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("first_time", BigInteger, nullable=False),
+    Column("last_time", BigInteger, nullable=False),
+    Column("hours", Integer, nullable=False),
+    Column("day_summary", LargeBinary, nullable=True),
+    Column("hour_summary", LargeBinary, nullable=True),
+    Column("data", LargeBinary, nullable=False),
+    # SQLite: the row id itself, never given twice, with the index below. PostgreSQL: the index alone, as the key, which
+    # begins with the subject so that the table can be distributed by it.
+    PrimaryKeyConstraint("seq").ddl_if(dialect="sqlite"),
+    Index("blocks_by_subject_id_day_seq", "subject_id", "day", "seq", unique=True),
+    comment="The observations. Of blocks of one subject that overlap, the one with the higher seq wins.",
+    sqlite_autoincrement=True,
+)
+
+latest = Table(
+    "latest",
+    metadata,
+    _subject_column(primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("samples", LargeBinary, nullable=False),
+    comment="The newest sample of every metric of a subject. Every subject has a row, the lock of who appends to it.",
+    # Every append rewrites its row. Room in the page lets PostgreSQL do that without touching the index.
+    postgresql_with={"fillfactor": 50},
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Name, nullable=False),
+    Column("tenant", Name, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("scopes", Document, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("expire_time", BigInteger, nullable=True),
+    Column("revoke_time", BigInteger, nullable=True),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("secret_hash"),
+    Index(None, "tenant", "create_time", "id"),
+    comment="Access tokens. The secret itself is not stored.",
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("tenant", Name, nullable=False),
+    Column("request_id", Name, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("body_digest", LargeBinary, nullable=False),
+    Column("response", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant", "request_id"),
+    Index(None, "create_time"),
+    comment="Idempotency keys of the last 24 hours with the answers that were given.",
+)

@@ -1,0 +1,35 @@
+"""The row of a tenant: how much it has, and the lock of everyone who creates or deletes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from streamgauge_server.storage import tables
+
+
+@dataclass(frozen=True, slots=True)
+class TenantCounts:
+    """Subjects (parts not counted) and descriptors of a tenant, and which built-in descriptors it has."""
+
+    subjects: int
+    metrics: int
+    catalog_version: int
+
+
+def lock_tenant(connection: Connection, tenant: str) -> TenantCounts:
+    """Locks the tenant's row until the end of the transaction, creating it on first sight.
+
+    Taken first in its transaction: before the locks on `latest` rows, which come before those on anything else.
+    """
+    t = tables.tenants
+    query = select(t.c.subjects, t.c.metrics, t.c.catalog_version).where(t.c.tenant == tenant).with_for_update()
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        new = dialect.insert(t).values(tenant=tenant, subjects=0, metrics=0, catalog_version=0)
+        connection.execute(new.on_conflict_do_nothing())
+        row = connection.execute(query).one()
+    return TenantCounts(*row)
