@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from streamgauge_server.model.errors import Violation
 from streamgauge_server.model.values import SubjectKind
 
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
@@ -85,3 +87,17 @@ def parse_descriptor(name: str) -> tuple[SubjectKind, str] | None:
     if head != "metricDescriptors" or not slash or kind is None or text_problem(metric, MAX_NAME_BYTES, required=True):
         return None
     return kind, metric
+
+
+MAX_NAMED_METRICS = 1_000
+
+
+def metric_list_problems(metrics: Sequence[str]) -> list[Violation]:
+    """Returns what is wrong with the metrics that a read names."""
+    if len(metrics) > MAX_NAMED_METRICS:
+        return [Violation("metrics", f"must have at most {MAX_NAMED_METRICS} entries, has {len(metrics)}")]
+    return [
+        Violation(f"metrics[{position}]", problem)
+        for position, metric in enumerate(metrics)
+        if (problem := text_problem(metric, MAX_NAME_BYTES, required=True))
+    ]

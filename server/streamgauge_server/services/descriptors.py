@@ -13,7 +13,6 @@ from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import MAX_NAME_BYTES, text_problem
 from streamgauge_server.model.values import (
     ALLOWED_AGGREGATES,
-    Aggregate,
     MetricKind,
     PartCombination,
     SubjectKind,
@@ -171,7 +170,8 @@ def _fill_defaults(changes: dict[str, Any], current: MetricDescriptor) -> None:
     kind = changes.get("kind") or current.kind
     if "kind" in changes:
         changes["kind"] = kind
-    preferred = dict(zip(("window_aggregate", "summary_aggregate", "part_combination"), _PREFERRED[kind], strict=True))
+    fields = ("window_aggregate", "summary_aggregate", "part_combination")
+    preferred = dict(zip(fields, default_reading(kind, current.value_type), strict=True))
     for field, default in preferred.items():
         if changes.get(field, default) is None or (kind != current.kind and field not in changes):
             changes[field] = default

@@ -121,7 +121,7 @@ class LatestReader:
             lifetimes = await self._blocks.lifetimes(row.subject_id, unknown)
             for metric_id, lifetime in lifetimes.items():
                 sample = row.samples[metric_id]
-                by_metric[metric_id][part] = LatestSample(sample.time, sample.value, sample.start, lifetime)
+                by_metric[metric_id][part] = sample._replace(lifetime=lifetime)
             await self._store.blocks.set_lifetimes(row.subject_id, row.version, lifetimes)
 
 

@@ -244,10 +244,9 @@ class ImportSession:
                 if column.metric in seen:
                     refuse(f"{path}.metric", "must be unique in its frame", column.metric)
                 seen.add(column.metric)
-                refuse(f"{path}.{_wrong_part(column, rows)[0]}", _wrong_part(column, rows)[1], column.metric)
-                value = _wrong_value(column, limits)
-                if value is not None:
-                    refuse(f"{path}.values[{value[0]}]", value[1], column.metric)
+                wrong = _wrong_shape(column, rows) or _wrong_value(column, limits)
+                if wrong is not None:
+                    refuse(f"{path}.{wrong[0]}", wrong[1], column.metric)
         return len(refusals.errors) == before
 
     def _convertible(self, index: int, frame: FrameInput, column: ColumnInput, descriptor: MetricDescriptor) -> bool:
@@ -290,8 +289,8 @@ def _encode_days(frame: Frame) -> list[Block]:
     return [encode(part) for _, part in split_days(frame)]
 
 
-def _wrong_part(column: ColumnInput, rows: int) -> tuple[str, str | None]:
-    """Returns the wrong field of a column's shape and what is wrong, or ("", None)."""
+def _wrong_shape(column: ColumnInput, rows: int) -> tuple[str, str] | None:
+    """Returns the wrong field of a column's shape and what is wrong."""
     count = len(column.values)
     if column.type is None or not count:
         return "values", "must have exactly one of doubles, ints, bools, strings, with at least 1 value"
@@ -302,19 +301,19 @@ def _wrong_part(column: ColumnInput, rows: int) -> tuple[str, str | None]:
         return "rows", f"must name {count} rows, one for each value, names {len(column.rows)}"
     elif int(column.rows[-1]) >= rows or bool((np.diff(column.rows.astype(np.int64)) <= 0).any()):
         return "rows", f"must rise strictly and stay below {rows}"
-    return "", None
+    return None
 
 
-def _wrong_value(column: ColumnInput, limits: Limits) -> tuple[int, str] | None:
-    """Returns index of the first wrong value and what is wrong."""
+def _wrong_value(column: ColumnInput, limits: Limits) -> tuple[str, str] | None:
+    """Returns the first wrong value and what is wrong."""
     if column.type == ValueType.DOUBLE:
         wrong = np.flatnonzero(~np.isfinite(column.values))
         if len(wrong):
-            return int(wrong[0]), f"must be finite, is {column.values[wrong[0]]}"
+            return f"values[{wrong[0]}]", f"must be finite, is {column.values[wrong[0]]}"
     elif column.type == ValueType.STRING:
         for position, text in enumerate(column.values):
             if problem := value_problem(text, limits):
-                return position, problem
+                return f"values[{position}]", problem
     return None
 
 
@@ -338,7 +337,8 @@ def _convert(column: ColumnInput, descriptor: MetricDescriptor) -> NDArray[Any] 
         and target == ValueType.BOOL
         and bool(((values == 0) | (values == 1)).all())
     ):
-        return values == 1
+        ones: NDArray[np.bool_] = values == 1
+        return ones
     return None
 
 

@@ -33,12 +33,11 @@ from streamgauge_server.storage.blocks import RequestRecord, SubjectGone, Subjec
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
 from streamgauge_server.timeseries.block import encode, encode_row
-from streamgauge_server.timeseries.frame import UNKNOWN_START, Column, build_frame, split_days
+from streamgauge_server.timeseries.frame import DTYPES, UNKNOWN_START, Column, build_frame, split_days
 
 MAX_REQUEST_ID = 128
 
 _TYPE_OF = {float: ValueType.DOUBLE, int: ValueType.INT64, bool: ValueType.BOOL, str: ValueType.STRING}
-_DTYPE = {ValueType.DOUBLE: np.float64, ValueType.INT64: np.int64, ValueType.BOOL: np.bool_, ValueType.STRING: object}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +104,8 @@ class MetricsWriter:
             raise invalid_field(
                 "observations", f"must have 1 to {self._limits.max_observations_per_write} entries, has {count}"
             )
-        if idempotency is not None and (earlier := await self._repeat_of(caller, idempotency)) is not None:
-            return earlier
+        if idempotency is not None:
+            _check_request_id(idempotency.request_id)
         refusals = Refusals()
         rows = self._checked(caller, observations, refusals)
         await self._refuse_unknown(caller, rows, refusals)
@@ -255,14 +254,12 @@ class MetricsWriter:
         for name in await self._subjects.unknown(caller.tenant, closed):
             raise DomainError(NOT_FOUND_REASON[name.kind], f"there is no {name}", metadata={"name": str(name)})
 
-    async def _repeat_of(self, caller: Caller, idempotency: Idempotency) -> WriteOutcome | None:
-        request_id = idempotency.request_id
-        if len(request_id) > MAX_REQUEST_ID or not (request_id.isascii() and request_id.isprintable()):
-            raise invalid_field(
-                "request_id", f"must have 1 to {MAX_REQUEST_ID} printable ASCII characters, has {len(request_id)}"
-            )
-        earlier = await self._store.blocks.find_request(caller.tenant, request_id)
-        return None if earlier is None else _answer(earlier, _record(caller, idempotency, WriteOutcome(0, 0)))
+
+def _check_request_id(request_id: str) -> None:
+    if len(request_id) > MAX_REQUEST_ID or not (request_id.isascii() and request_id.isprintable()):
+        raise invalid_field(
+            "request_id", f"must have 1 to {MAX_REQUEST_ID} printable ASCII characters, has {len(request_id)}"
+        )
 
 
 def _refuse_type(row: _Row, metric: str, value: Scalar, expected: ValueType, refusals: Refusals) -> None:
@@ -311,11 +308,11 @@ def _columns(rows: Sequence[_Row]) -> dict[int, Column]:
     for metric_id, at in positions.items():
         value_type = _TYPE_OF[type(values[metric_id][0])]
         if len(at) == len(rows):
-            columns[metric_id] = Column(value_type, np.array(values[metric_id], dtype=_DTYPE[value_type]), None)
+            columns[metric_id] = Column(value_type, np.array(values[metric_id], dtype=DTYPES[value_type]), None)
         else:
             present = np.zeros(len(rows), dtype=np.bool_)
             present[at] = True
-            column = np.zeros(len(rows), dtype=_DTYPE[value_type])
+            column = np.zeros(len(rows), dtype=DTYPES[value_type])
             column[present] = values[metric_id]
             columns[metric_id] = Column(value_type, column, present)
     return columns

@@ -54,12 +54,17 @@ def token_after(token: str, digest: bytes, *, keys: int, field: str = "page_toke
     try:
         message = PageToken.FromString(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, ValueError, DecodeError) as error:
-        raise _mismatch(field, "is damaged") from error
+        raise damaged_token(field) from error
     if message.request_digest != digest:
         raise _mismatch(field, "belongs to a request with other arguments")
     if len(message.after) != keys:
-        raise _mismatch(field, "is damaged")
+        raise damaged_token(field)
     return tuple(message.after)
+
+
+def damaged_token(field: str = "page_token") -> DomainError:
+    """The error of a token that does not hold what it should; for callers that parse the sort key further."""
+    return _mismatch(field, "is damaged")
 
 
 def _mismatch(field: str, description: str) -> DomainError:

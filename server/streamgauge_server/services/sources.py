@@ -106,10 +106,11 @@ class Sources:
 
 
 def _violations(fields: Mapping[str, Any], path: str) -> list[Violation]:
-    found: list[Violation] = []
-    for field in ("display_name", "connector_class"):
-        if problem := text_problem(fields.get(field, ""), MAX_NAME_BYTES):
-            found.append(Violation(f"{path}.{field}", problem))
+    found = [
+        Violation(f"{path}.{field}", problem)
+        for field in ("display_name", "connector_class")
+        if (problem := text_problem(fields.get(field, ""), MAX_NAME_BYTES))
+    ]
     labels: Mapping[str, str] = fields.get("labels", {})
     if len(labels) > MAX_LABELS:
         found.append(Violation(f"{path}.labels", f"must have at most {MAX_LABELS} entries, has {len(labels)}"))

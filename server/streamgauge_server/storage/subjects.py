@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select, tuple_, update
@@ -47,6 +47,28 @@ class Subjects:
         rows = {key: (tenant, int(key.name.kind), key.name.id, key.part) for key in keys}
         found = await self._ids.get(rows.values())
         return {key: found[row] for key, row in rows.items() if row in found}
+
+    async def parts(self, tenant: str, names: Sequence[SubjectName]) -> dict[SubjectName, dict[str, int]]:
+        """Returns the ids of all parts of those subjects that exist; the subject as a whole has part "".
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        t = tables.subjects
+
+        def work(connection: Connection) -> dict[SubjectName, dict[str, int]]:
+            found: dict[SubjectName, dict[str, int]] = {}
+            for batch in batches(names):
+                rows = connection.execute(
+                    select(t.c.kind, t.c.name, t.c.part, t.c.id).where(
+                        t.c.tenant == tenant, tuple_(t.c.kind, t.c.name).in_([(int(n.kind), n.id) for n in batch])
+                    )
+                )
+                for kind, name, part, id_ in rows:
+                    found.setdefault(SubjectName(SubjectKind(kind), name), {})[part] = id_
+            return found
+
+        return await self._database.read(work)
 
     async def register(self, tenant: str, keys: Collection[SubjectKey], *, limits: Limits) -> dict[SubjectKey, int]:
         """Returns the ids of subjects and parts (and maybe more), creating what is missing: all of it or nothing.

@@ -1,0 +1,290 @@
+"""Between messages and dataclasses: the only place where a proto field meets a domain field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import numpy as np
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+from streamgauge.v1 import common_pb2, metrics_service_pb2, source_service_pb2
+
+from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_SECOND
+from streamgauge_server.model.entities import MetricDescriptor, Observation, Source
+from streamgauge_server.model.errors import Violation, invalid
+from streamgauge_server.model.names import descriptor_name
+from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
+from streamgauge_server.services.latest import LatestMetric
+from streamgauge_server.services.metrics_import import ColumnInput, FrameInput
+from streamgauge_server.services.window_values import WindowValues
+from streamgauge_server.services.write_checks import INVALID_TIME, ItemError
+
+_MAX_NANOS = 999_999_999
+_E = TypeVar("_E", bound=IntEnum)
+_D = TypeVar("_D")
+
+
+def micros(timestamp: Timestamp) -> int:
+    """Returns a timestamp in microseconds, finer digits cut; INVALID_TIME when its nanoseconds are out of range."""
+    if not 0 <= timestamp.nanos <= _MAX_NANOS:
+        return INVALID_TIME
+    return timestamp.seconds * MICROS_PER_SECOND + timestamp.nanos // 1000
+
+
+def optional_micros(message: Any, field: str) -> int | None:
+    """Returns a timestamp field in microseconds, or None when it is not set."""
+    return micros(getattr(message, field)) if message.HasField(field) else None
+
+
+class Violations:
+    """Collects what is wrong with a request while it is decoded, so that all of it is told at once."""
+
+    def __init__(self, found: Iterable[Violation] = ()) -> None:
+        self._found = list(found)
+
+    def add(self, field: str, description: str) -> None:
+        """Adds a wrong field."""
+        self._found.append(Violation(field, description))
+
+    def extend(self, found: Iterable[Violation]) -> None:
+        """Adds wrong fields."""
+        self._found.extend(found)
+
+    def raise_if_any(self) -> None:
+        """Raises INVALID_ARGUMENT with everything that was found."""
+        if self._found:
+            raise invalid(self._found)
+
+    def enum(self, message: Any, field: str, enum: type[_E], default: _D, prefix: str = "") -> _E | _D:
+        """Returns an enum field as a domain enum; `default` when it is not set or unknown."""
+        number = getattr(message, field)
+        return self._member(number, enum, prefix + field) or default if number else default
+
+    def enums(self, message: Any, field: str, enum: type[_E]) -> tuple[_E, ...]:
+        """Returns a repeated enum field, each member at most once."""
+        members: list[_E] = []
+        for position, number in enumerate(getattr(message, field)):
+            member = self._member(number, enum, f"{field}[{position}]")
+            if member in members:
+                self.add(f"{field}[{position}]", f"names {member.name} twice")
+            elif member is not None:
+                members.append(member)
+        return tuple(members)
+
+    def _member(self, number: int, enum: type[_E], path: str) -> _E | None:
+        for member in enum:
+            if member.value == number:
+                return member
+        self.add(path, f"must be one of {', '.join(member.name for member in enum)}, is {number}")
+        return None
+
+    def moment(self, message: Any, field: str, prefix: str = "") -> int | None:
+        """Returns a timestamp field of a range in microseconds, or None when it is not set."""
+        if not message.HasField(field):
+            return None
+        time = micros(getattr(message, field))
+        if time == INVALID_TIME:
+            self.add(prefix + field, "is not a valid timestamp: nanos must be between 0 and 999,999,999")
+        elif not 0 <= time <= MAX_MICROS:
+            self.add(prefix + field, "must be between 1970-01-01T00:00:00Z and the end of the year 9999")
+        return time
+
+    def fields(
+        self, message: Any, names: Iterable[str], enums: Mapping[str, type[IntEnum]], prefix: str
+    ) -> dict[str, Any]:
+        """Returns named fields as plain Python values; enums as domain enums, None where they are not set."""
+        found = fields_of(message, [name for name in names if name not in enums])
+        found.update({name: self.enum(message, name, enums[name], None, prefix) for name in names if name in enums})
+        return found
+
+
+def timestamp(time: int) -> Timestamp:
+    """Returns microseconds as a timestamp."""
+    seconds, rest = divmod(time, MICROS_PER_SECOND)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
+
+
+def scalar(value: common_pb2.Value) -> Scalar | None:
+    """Returns a value, or None when no member is set."""
+    kind = value.WhichOneof("kind")
+    return None if kind is None else getattr(value, kind)
+
+
+def value_message(value: Scalar, value_type: ValueType) -> common_pb2.Value:
+    """Returns a value of a metric of `value_type`; an integer beyond 64 bits becomes a double."""
+    if isinstance(value, bool):
+        return common_pb2.Value(bool_value=value)
+    if isinstance(value, int):
+        if value_type == ValueType.DOUBLE or not INT64_MIN <= value <= INT64_MAX:
+            return common_pb2.Value(double_value=float(value))
+        return common_pb2.Value(int64_value=value)
+    if isinstance(value, float):
+        return common_pb2.Value(double_value=value)
+    return common_pb2.Value(string_value=value)
+
+
+def observation(message: common_pb2.Observation) -> Observation:
+    """Decodes an observation; what is wrong with it is for the service to say."""
+    values: dict[str, Any] = {}
+    for metric, value in message.values.items():
+        kind = value.WhichOneof("kind")
+        values[metric] = None if kind is None else getattr(value, kind)
+    return Observation(
+        message.subject,
+        message.part,
+        micros(message.time) if message.HasField("time") else None,
+        micros(message.start_time) if message.HasField("start_time") else None,
+        values,
+    )
+
+
+_MEMBERS = {
+    ValueType.DOUBLE: "doubles",
+    ValueType.INT64: "ints",
+    ValueType.BOOL: "bools",
+    ValueType.STRING: "strings",
+}
+_COLUMN_TYPES = {
+    "doubles": (ValueType.DOUBLE, np.float64),
+    "ints": (ValueType.INT64, np.int64),
+    "bools": (ValueType.BOOL, np.bool_),
+    "strings": (ValueType.STRING, object),
+}
+
+
+def frame(message: common_pb2.Frame) -> FrameInput:
+    """Decodes a frame into arrays; what is wrong with it is for the service to say."""
+    return FrameInput(
+        message.subject,
+        message.part,
+        optional_micros(message, "start_time"),
+        np.array(message.time_unix_micros, dtype=np.uint64),
+        [_column(column) for column in message.columns],
+    )
+
+
+def _column(message: common_pb2.Column) -> ColumnInput:
+    rows = np.array(message.rows, dtype=np.uint32) if message.rows else None
+    member = message.WhichOneof("values")
+    if member is None:
+        return ColumnInput(message.metric, None, np.empty(0), rows)
+    value_type, dtype = _COLUMN_TYPES[member]
+    return ColumnInput(message.metric, value_type, np.array(getattr(message, member).values, dtype=dtype), rows)
+
+
+def write_errors(errors: Iterable[ItemError]) -> list[metrics_service_pb2.WriteError]:
+    """Returns the errors of refused items."""
+    return [
+        metrics_service_pb2.WriteError(
+            index=error.index,
+            subject=error.subject,
+            metric=error.metric,
+            reason=error.reason.value,  # type: ignore[arg-type]  # the numbers are equal, held by a test
+            message=f"{error.field}: {error.message}" if error.field else error.message,
+        )
+        for error in errors
+    ]
+
+
+def source_message(source: Source) -> source_service_pb2.Source:
+    """Returns a source."""
+    return source_service_pb2.Source(
+        name=f"sources/{source.id}",
+        number=source.number,
+        display_name=source.display_name,
+        connector_class=source.connector_class,
+        labels=source.labels,
+        etag=source.etag,
+        create_time=timestamp(source.create_time),
+        update_time=timestamp(source.update_time),
+    )
+
+
+def metadata_message(descriptor: MetricDescriptor) -> common_pb2.MetricMetadata:
+    """Returns what labels a metric's values."""
+    return common_pb2.MetricMetadata(
+        display_name=descriptor.display_name,
+        unit=descriptor.unit,
+        kind=int(descriptor.kind),  # type: ignore[arg-type]
+        value_type=int(descriptor.value_type),  # type: ignore[arg-type]
+    )
+
+
+def descriptor_message(descriptor: MetricDescriptor) -> common_pb2.MetricDescriptor:
+    """Returns a descriptor."""
+    return common_pb2.MetricDescriptor(
+        name=descriptor_name(descriptor.kind_of_subject, descriptor.metric),
+        metric=descriptor.metric,
+        subject_kind=int(descriptor.kind_of_subject),  # type: ignore[arg-type]
+        display_name=descriptor.display_name,
+        description=descriptor.description,
+        unit=descriptor.unit,
+        kind=int(descriptor.kind),  # type: ignore[arg-type]
+        value_type=int(descriptor.value_type),  # type: ignore[arg-type]
+        window_aggregate=int(descriptor.window_aggregate),  # type: ignore[arg-type]
+        summary_aggregate=int(descriptor.summary_aggregate),  # type: ignore[arg-type]
+        part_combination=int(descriptor.part_combination),  # type: ignore[arg-type]
+        state_order=descriptor.state_order,
+        no_value=descriptor.no_value,
+        built_in=descriptor.built_in,
+        etag=descriptor.etag,
+        create_time=timestamp(descriptor.create_time),
+        update_time=timestamp(descriptor.update_time),
+    )
+
+
+def latest_message(metric: LatestMetric) -> common_pb2.LatestValue:
+    """Returns the newest value of a metric."""
+    descriptor = metric.descriptor
+    message = common_pb2.LatestValue(
+        metric=descriptor.metric,
+        value=value_message(metric.value, descriptor.value_type),
+        time=timestamp(metric.time),
+    )
+    if metric.raw is not None:
+        message.raw_value.CopyFrom(value_message(metric.raw, descriptor.value_type))
+    if metric.start is not None:
+        message.start_time.CopyFrom(timestamp(metric.start))
+    return message
+
+
+def masked_fields(
+    mask: FieldMask, changeable: Sequence[str], path: str = "update_mask"
+) -> tuple[list[str], list[Violation]]:
+    """Returns the fields that a mask names (all changeable ones when it is empty or `*`) and what is wrong with it."""
+    if not mask.paths or list(mask.paths) == ["*"]:
+        return list(changeable), []
+    violations = [
+        Violation(f"{path}.paths[{i}]", f"must be one of {', '.join(changeable)}, is {name[:64]!r}")
+        for i, name in enumerate(mask.paths)
+        if name not in changeable
+    ]
+    return [name for name in changeable if name in mask.paths], violations
+
+
+def fields_of(message: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Returns named fields of a message: maps as dicts, repeated fields as tuples, absent optional fields as None."""
+    found: dict[str, Any] = {}
+    for name in names:
+        value = getattr(message, name)
+        descriptor = message.DESCRIPTOR.fields_by_name[name]
+        if descriptor.is_repeated:
+            value = dict(value) if descriptor.message_type is not None else tuple(value)
+        elif descriptor.has_presence and not message.HasField(name):
+            value = None
+        found[name] = value
+    return found
+
+
+def window_column(column: WindowValues) -> common_pb2.WindowColumn:
+    """Returns the values of a metric over windows."""
+    message = common_pb2.WindowColumn(
+        metric=column.descriptor.metric,
+        aggregate=int(column.aggregate),  # type: ignore[arg-type]
+        windows=column.windows,
+    )
+    if len(column.values):
+        getattr(message, _MEMBERS[column.type]).values.extend(column.values)
+    return message

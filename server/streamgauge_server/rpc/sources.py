@@ -1,0 +1,150 @@
+"""`SourceService` at the gRPC edge: convert, call, convert."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import grpc.aio
+from streamgauge.v1 import common_pb2
+from streamgauge.v1 import source_service_pb2 as pb
+from streamgauge.v1 import source_service_pb2_grpc as pb_grpc
+
+from streamgauge_server.model.errors import invalid, invalid_field
+from streamgauge_server.model.names import parse_subject
+from streamgauge_server.model.values import CounterMode, SubjectKind, TimeType
+from streamgauge_server.model.windows import WindowUnit
+from streamgauge_server.rpc import convert
+from streamgauge_server.rpc.context import current_caller
+from streamgauge_server.services.metrics_query import RangeSummary
+from streamgauge_server.services.page_tokens import page_size_of, request_digest, token_after, token_for
+from streamgauge_server.services.source_metrics import SourceMetrics, SourceMetricsAnswer, SourceMetricsQuestion
+from streamgauge_server.services.sources import CHANGEABLE, Sources
+from streamgauge_server.services.window_values import WindowValues
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SourceServicer(pb_grpc.SourceServiceServicer):
+    """Serves `streamgauge.v1.SourceService`."""
+
+    def __init__(self, sources: Sources, metrics: SourceMetrics) -> None:
+        self._sources = sources
+        self._metrics = metrics
+
+    async def CreateSource(self, request: pb.CreateSourceRequest, context: _Context) -> pb.CreateSourceResponse:  # noqa: N802
+        """Registers a source."""
+        fields = convert.fields_of(request.source, CHANGEABLE)
+        source = await self._sources.create(current_caller(), request.source_id, fields)
+        return pb.CreateSourceResponse(source=convert.source_message(source))
+
+    async def GetSource(self, request: pb.GetSourceRequest, context: _Context) -> pb.GetSourceResponse:  # noqa: N802
+        """Returns one source."""
+        source = await self._sources.get(current_caller(), _source_id(request.name, "name"))
+        return pb.GetSourceResponse(source=convert.source_message(source))
+
+    async def ListSources(self, request: pb.ListSourcesRequest, context: _Context) -> pb.ListSourcesResponse:  # noqa: N802
+        """Lists sources by name."""
+        page_size = page_size_of(request.page_size)
+        digest = request_digest("ListSources", *request.labels, "", request.connector_class)
+        after = token_after(request.page_token, digest, keys=1)
+        page = await self._sources.list(
+            current_caller(),
+            labels=request.labels,
+            connector_class=request.connector_class,
+            after=after[0] if after else "",
+            page_size=page_size,
+        )
+        return pb.ListSourcesResponse(
+            sources=[convert.source_message(source) for source in page.sources],
+            next_page_token=token_for(digest, [page.sources[-1].id]) if page.more else "",
+            total_size=page.total,
+        )
+
+    async def UpdateSource(self, request: pb.UpdateSourceRequest, context: _Context) -> pb.UpdateSourceResponse:  # noqa: N802
+        """Changes a source."""
+        source_id = _source_id(request.source.name, "source.name")
+        names, violations = convert.masked_fields(request.update_mask, CHANGEABLE)
+        if violations:
+            raise invalid(violations)
+        changes = convert.fields_of(request.source, names)
+        source = await self._sources.update(current_caller(), source_id, changes, request.source.etag)
+        return pb.UpdateSourceResponse(source=convert.source_message(source))
+
+    async def DeleteSource(self, request: pb.DeleteSourceRequest, context: _Context) -> pb.DeleteSourceResponse:  # noqa: N802
+        """Deletes a source."""
+        await self._sources.delete(current_caller(), _source_id(request.name, "name"), request.etag)
+        return pb.DeleteSourceResponse()
+
+    async def GetSourceMetrics(  # noqa: N802
+        self, request: pb.GetSourceMetricsRequest, context: _Context
+    ) -> pb.GetSourceMetricsResponse:
+        """Returns the metrics of one source."""
+        answer = await self._metrics.get(current_caller(), _question(request))
+        return _answer_message(request, answer)
+
+
+def _source_id(name: str, field: str) -> str:
+    subject = parse_subject(name)
+    if subject is None or subject.kind != SubjectKind.SOURCE:
+        raise invalid_field(field, "must be the resource name of a source, 'sources/{source}'")
+    return subject.id
+
+
+def _question(request: pb.GetSourceMetricsRequest) -> SourceMetricsQuestion:
+    violations = convert.Violations()
+    question = SourceMetricsQuestion(
+        source_id=_source_id(request.source, "source"),
+        time_type=violations.enum(request, "time_type", TimeType, TimeType.TIMESERIES),
+        interval=request.time_interval if request.HasField("time_interval") else 1,
+        unit=violations.enum(request, "time_unit", WindowUnit, WindowUnit.HOUR),
+        start=violations.moment(request, "timestamp_from"),
+        end=violations.moment(request, "timestamp_to"),
+        metrics=tuple(request.metrics),
+        mode=violations.enum(request, "counter_mode", CounterMode, CounterMode.INCREASE),
+    )
+    violations.raise_if_any()
+    return question
+
+
+def _answer_message(request: pb.GetSourceMetricsRequest, answer: SourceMetricsAnswer) -> pb.GetSourceMetricsResponse:
+    message = pb.GetSourceMetricsResponse(source=request.source, time_type=int(answer.time_type))  # type: ignore[arg-type]
+    for descriptor in answer.descriptors:
+        message.metadata[descriptor.metric].CopyFrom(convert.metadata_message(descriptor))
+    if answer.time_type == TimeType.LATEST:
+        message.latest.extend(
+            common_pb2.LatestValue(metric=descriptor.metric) if latest is None else convert.latest_message(latest)
+            for descriptor, latest in answer.latest
+        )
+        for status in answer.snapshot_status:
+            entry = message.snapshot_status.add(
+                status=status.status, topic_id=status.topic_id, time=convert.timestamp(status.time)
+            )
+            if status.submit_time is not None:
+                entry.submit_time.CopyFrom(convert.timestamp(status.submit_time))
+        return message
+    message.time_range.start_time.CopyFrom(convert.timestamp(answer.start))
+    message.time_range.end_time.CopyFrom(convert.timestamp(answer.end))
+    if answer.time_type == TimeType.TIMESERIES:
+        message.window.count = answer.window.count
+        message.window.unit = int(answer.window.unit)  # type: ignore[assignment]
+        message.window_bounds.extend(convert.timestamp(bound) for bound in answer.bounds)
+        message.timeseries.extend(convert.window_column(column) for column in answer.timeseries)
+        return message
+    message.timesummary.extend(_summary_message(column, summary) for column, summary in answer.timesummary)
+    return message
+
+
+def _summary_message(column: WindowValues, summary: RangeSummary) -> pb.SourceMetricSummary:
+    message = pb.SourceMetricSummary(
+        metric=column.descriptor.metric,
+        aggregate=int(column.aggregate),  # type: ignore[arg-type]
+        sample_count=summary.sample_count,
+        reset_count=summary.reset_count,
+    )
+    if len(column.values):
+        message.value.CopyFrom(convert.value_message(column.values.tolist()[0], column.type))
+    if summary.first_time is not None and summary.last_time is not None:
+        message.first_time.CopyFrom(convert.timestamp(summary.first_time))
+        message.last_time.CopyFrom(convert.timestamp(summary.last_time))
+    return message

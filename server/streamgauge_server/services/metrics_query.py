@@ -1,0 +1,265 @@
+"""Aggregating metrics of many subjects over calendar windows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamgauge_server.model.clock import MICROS_PER_DAY, Clock, isoformat
+from streamgauge_server.model.entities import READ_SCOPE, Caller, MetricDescriptor
+from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid
+from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.names import SubjectName, metric_list_problems
+from streamgauge_server.model.values import (
+    ALLOWED_AGGREGATES,
+    Aggregate,
+    CounterMode,
+    SubjectKind,
+)
+from streamgauge_server.model.windows import Window
+from streamgauge_server.services.auth import require_scope
+from streamgauge_server.services.block_reader import BlockReader
+from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.window_values import (
+    WindowValues,
+    readings_of,
+    window_seconds,
+    window_values,
+)
+from streamgauge_server.storage.store import Store
+from streamgauge_server.timeseries.query import WindowStats, WindowTable
+
+MAX_WINDOW_COUNT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked. Times in microseconds, None for the default; without a window the range is one.
+
+    `start_field` and `end_field` are how the caller's request calls the range, for errors.
+    """
+
+    subjects: Sequence[SubjectName]
+    metrics: Sequence[str] = ()
+    start: int | None = None
+    end: int | None = None
+    window: Window | None = None
+    aggregates: Sequence[Aggregate] = ()
+    mode: CounterMode = CounterMode.INCREASE
+    by_part: bool = False
+    start_field: str = "time_range.start_time"
+    end_field: str = "time_range.end_time"
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSummary:
+    """What a whole range says of one metric beside its value: samples, their first and last moment, resets bridged."""
+
+    sample_count: int = 0
+    first_time: int | None = None
+    last_time: int | None = None
+    reset_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The answer for one subject or part; `summaries` by metric name, only where the range is one window."""
+
+    subject: SubjectName
+    part: str
+    columns: Sequence[WindowValues]
+    summaries: Mapping[str, RangeSummary]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a question: the range and the bounds of the windows as resolved, and one series per subject."""
+
+    start: int
+    end: int
+    bounds: Sequence[int]
+    series: Sequence[Series]
+    unknown: Sequence[SubjectName]
+
+
+class MetricsQuery:
+    """Answers questions; one instance serves all callers."""
+
+    def __init__(
+        self, store: Store, clock: Clock, limits: Limits, descriptors: Descriptors, blocks: BlockReader
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._descriptors = descriptors
+        self._blocks = blocks
+
+    async def query(self, caller: Caller, question: Question) -> Answer:
+        """Answers a question.
+
+        Raises:
+            DomainError: SCOPE_MISSING, INVALID_FIELD, INVALID_TIME_RANGE, TOO_MANY_WINDOWS, AGGREGATE_NOT_ALLOWED,
+                STORE_UNAVAILABLE.
+        """
+        for kind in {subject.kind for subject in question.subjects}:
+            require_scope(caller, READ_SCOPE[kind])
+        self._check(question)
+        start, end, bounds = self._range(question)
+        named = await self._named(caller, question)
+        parts = await self._store.subjects.parts(caller.tenant, question.subjects)
+        cumulative = question.mode == CounterMode.CUMULATIVE and not question.aggregates
+        tables = await self._blocks.tables(
+            [subject_id for by_part in parts.values() for subject_id in by_part.values()],
+            0 if cumulative else start,
+            end,
+            [0, start, *bounds[1:]] if cumulative else bounds,
+            metrics=None if named is None else [d.id for by_name in named.values() for d in by_name.values()],
+            with_baseline=not cumulative,
+        )
+        seconds = window_seconds(bounds, start, end)
+        series: list[Series] = []
+        for subject in question.subjects:
+            if subject not in parts:
+                continue
+            of_subject = {part: tables[i] for part, i in parts[subject].items() if i in tables}
+            descriptors = await self._descriptors_of(caller.tenant, subject.kind, of_subject.values(), named)
+            groups = [(p, {p: t}) for p, t in sorted(of_subject.items())] if question.by_part else [("", of_subject)]
+            series.extend(
+                _series(subject, part, group, descriptors, question, seconds, shifted=cumulative)
+                for part, group in groups
+            )
+        unknown = [subject for subject in question.subjects if subject not in parts]
+        return Answer(start, end, bounds, series, unknown)
+
+    def _check(self, question: Question) -> None:
+        violations: list[Violation] = []
+        count, limit = len(question.subjects), self._limits.max_subjects_per_query
+        if not 1 <= count <= limit:
+            violations.append(Violation("subjects", f"must have 1 to {limit} entries, has {count}"))
+        elif len(set(question.subjects)) != count:
+            violations.append(Violation("subjects", "must not name a subject twice"))
+        violations.extend(metric_list_problems(question.metrics))
+        if question.window is not None and not 1 <= question.window.count <= MAX_WINDOW_COUNT:
+            violations.append(Violation("window.count", f"must be 1 to {MAX_WINDOW_COUNT}, is {question.window.count}"))
+        if violations:
+            raise invalid(violations)
+
+    def _range(self, question: Question) -> tuple[int, int, list[int]]:
+        """Returns start, end and window bounds with the defaults filled in."""
+        now = self._clock.now()
+        start = now - MICROS_PER_DAY if question.start is None else question.start
+        end = now if question.end is None else question.end
+        if start >= end:
+            resolved = f"[{isoformat(start)}, {isoformat(end)})"
+            raise DomainError(
+                Reason.INVALID_TIME_RANGE,
+                f"the range {resolved} is {'empty' if start == end else 'reversed'}: "
+                f"{question.start_field} must be before {question.end_field}",
+                metadata={"start_time": isoformat(start), "end_time": isoformat(end)},
+                violations=[
+                    Violation(
+                        question.start_field,
+                        f"must be before {question.end_field}; the range resolves to {resolved}",
+                        Reason.INVALID_TIME_RANGE,
+                    )
+                ],
+            )
+        if question.window is None:
+            return start, end, [start, end]
+        count, limit = question.window.count_between(start, end), self._limits.max_windows
+        if count > limit:
+            raise DomainError(
+                Reason.TOO_MANY_WINDOWS,
+                f"the range holds {count} windows, at most {limit} are allowed: shorten it or ask for larger windows",
+                metadata={"limit": str(limit), "actual": str(count)},
+            )
+        return start, end, question.window.bounds(start, end)
+
+    async def _named(self, caller: Caller, question: Question) -> dict[SubjectKind, dict[str, MetricDescriptor]] | None:
+        """Returns the descriptors of the metrics that the question names, None when it names none."""
+        if not question.metrics:
+            return None
+        named: dict[SubjectKind, dict[str, MetricDescriptor]] = {}
+        for kind in {subject.kind for subject in question.subjects}:
+            known = await self._descriptors.by_name(caller.tenant, kind, question.metrics)
+            named[kind] = {metric: known[metric] for metric in question.metrics if metric in known}
+            for descriptor in named[kind].values():
+                for aggregate in question.aggregates:
+                    if aggregate not in ALLOWED_AGGREGATES[descriptor.kind]:
+                        raise _not_allowed(aggregate, descriptor)
+        return named
+
+    async def _descriptors_of(
+        self,
+        tenant: str,
+        kind: SubjectKind,
+        tables: Collection[WindowTable],
+        named: Mapping[SubjectKind, Mapping[str, MetricDescriptor]] | None,
+    ) -> list[MetricDescriptor]:
+        """Returns what the answer for a subject holds: the metrics named, or all that it has in the range."""
+        if named is not None:
+            return list(named[kind].values())
+        ids = {metric for table in tables for metric in table.metrics}
+        known = await self._descriptors.by_id(tenant, kind, ids)
+        return sorted((known[i] for i in ids), key=lambda descriptor: descriptor.metric)
+
+
+def _series(
+    subject: SubjectName,
+    part: str,
+    tables: Mapping[str, WindowTable],
+    descriptors: Sequence[MetricDescriptor],
+    question: Question,
+    seconds: np.ndarray[tuple[int], np.dtype[np.float64]],
+    *,
+    shifted: bool,
+) -> Series:
+    """Makes the columns of one subject or part.
+
+    `shifted` tables have one window more in front, the history that cumulative readings begin with.
+    """
+    columns: list[WindowValues] = []
+    summaries: dict[str, RangeSummary] = {}
+    for descriptor in descriptors:
+        stats = [s for table in tables.values() if (s := table.stats(descriptor.id)) is not None]
+        default = descriptor.summary_aggregate if question.window is None else descriptor.window_aggregate
+        for reading in readings_of(descriptor, question.aggregates, question.mode, default):
+            if reading.aggregate not in ALLOWED_AGGREGATES[descriptor.kind]:
+                continue
+            of_range = [s.after_first() for s in stats] if shifted and not reading.cumulative else stats
+            column = window_values(descriptor, reading, of_range, seconds)
+            if column is not None:
+                columns.append(column)
+        if question.window is None:
+            summaries[descriptor.metric] = _summary([s.after_first() for s in stats] if shifted else stats)
+    return Series(subject, part, columns, summaries)
+
+
+def _summary(stats: Sequence[WindowStats]) -> RangeSummary:
+    present = [s for s in stats if s.present[0]]
+    if not present:
+        return RangeSummary()
+    return RangeSummary(
+        sum(int(s.count[0]) for s in present),
+        min(int(s.first_time[0]) for s in present),
+        max(int(s.last_time[0]) for s in present),
+        sum(int(s.resets[0]) for s in present),
+    )
+
+
+def _not_allowed(aggregate: Aggregate, descriptor: MetricDescriptor) -> DomainError:
+    allowed = ", ".join(sorted(a.name for a in ALLOWED_AGGREGATES[descriptor.kind]))
+    return DomainError(
+        Reason.AGGREGATE_NOT_ALLOWED,
+        f"{aggregate.name} makes no sense for {descriptor.metric!r}, a {descriptor.kind.name}: use one of {allowed}",
+        metadata={"metric": descriptor.metric, "aggregate": aggregate.name, "kind": descriptor.kind.name},
+        violations=[
+            Violation(
+                "aggregates",
+                f"{aggregate.name} makes no sense for {descriptor.metric!r}",
+                Reason.AGGREGATE_NOT_ALLOWED,
+            )
+        ],
+    )

@@ -1,0 +1,53 @@
+"""What the server tells about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.entities import Caller
+from streamgauge_server.model.limits import Limits
+from streamgauge_server.storage.store import Store, StoreInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Version, limits in force, store and features of a server, and who is asking. Times in microseconds."""
+
+    version: str
+    limits: Limits
+    store: StoreInfo
+    features: Sequence[str]
+    caller: Caller
+    server_time: int
+    start_time: int
+
+
+class ServerInfoReader:
+    """Describes this server process; one instance serves all callers."""
+
+    def __init__(self, store: Store, clock: Clock, limits: Limits, *, version: str, features: Sequence[str]) -> None:
+        """The process's start time is the moment of this call."""
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._version = version
+        self._features = tuple(sorted(features))
+        self._start_time = clock.now()
+
+    async def read(self, caller: Caller) -> ServerInfo:
+        """Returns what the server is, for any caller.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        return ServerInfo(
+            version=self._version,
+            limits=self._limits,
+            store=await self._store.info(),
+            features=self._features,
+            caller=caller,
+            server_time=self._clock.now(),
+            start_time=self._start_time,
+        )
