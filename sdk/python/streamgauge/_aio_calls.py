@@ -1,0 +1,181 @@
+"""How a call is made by the asyncio client: token, deadline, retries, typed errors. The twin of `_calls`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from streamgauge import _forks, _retry
+from streamgauge._connection import Connection
+from streamgauge._method import Deserializer, Metadata, Method, Serializer, inherited, or_none
+from streamgauge._service_config import ServiceConfig, load
+from streamgauge.errors import from_rpc_error
+
+logger = logging.getLogger("streamgauge")
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncClock:
+    """Where time comes from: seconds that only rise, waiting, and the jitter of the back-off."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    jitter: _retry.Jitter = random.uniform
+
+
+def open_channel(connection: Connection) -> grpc.aio.Channel:
+    """Returns a new channel of the running event loop. Nothing is sent before the first call."""
+    credentials = connection.credentials()
+    if credentials is None:
+        return grpc.aio.insecure_channel(connection.target, connection.channel_options())
+    return grpc.aio.secure_channel(connection.target, credentials, connection.channel_options())
+
+
+class AsyncCallingChannel:
+    """What a generated stub needs of a channel, made of calls that carry out our policies.
+
+    The real channel is opened with the first call, belongs to the event loop of that call, and is opened anew after a
+    fork.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        opener: Callable[[Connection], grpc.aio.Channel] = open_channel,
+        config: ServiceConfig | None = None,
+        clock: AsyncClock | None = None,
+    ) -> None:
+        self.connection = connection
+        self.clock = clock or AsyncClock()
+        self._opener = opener
+        self._config = config or load()
+        self._channel: grpc.aio.Channel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        _forks.register(self)
+
+    def open(self) -> grpc.aio.Channel:
+        """Returns the real channel. RuntimeError when the client is closed or belongs to another event loop."""
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        loop = asyncio.get_running_loop()
+        if self._channel is None:
+            self._channel, self._loop = self._opener(self.connection), loop
+        elif self._loop is not loop:
+            raise RuntimeError("an AsyncClient belongs to the event loop that first used it; make one for each loop")
+        return self._channel
+
+    async def close(self) -> None:
+        """Closes the channel; calls under way are cancelled. Closing twice is fine."""
+        channel, self._channel, self._closed = self._channel, None, True
+        if channel is not None:
+            await channel.close()
+
+    def reset_after_fork(self) -> None:
+        """Forgets the parent's channel and loop."""
+        inherited.append((self._channel, self._loop))
+        self._channel = self._loop = None
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> AsyncUnaryCall:
+        """Returns a method of one request and one response."""
+        return AsyncUnaryCall(self, method, request_serializer, response_deserializer, self._config.policy(method))
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> AsyncStreamCall:
+        """Returns a method of many requests and one response."""
+        return AsyncStreamCall(self, method, request_serializer, response_deserializer, self._config.policy(method))
+
+
+class AsyncUnaryCall(Method[AsyncCallingChannel]):
+    """One request, one response, tried again as the policy says within one deadline."""
+
+    kind = "unary_unary"
+
+    async def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> Any:
+        """Returns the response. `timeout` in seconds over all attempts; `math.inf` for none. StreamgaugeError."""
+        clock = self._owner.clock
+        deadline = clock.now() + self.timeout(timeout)
+        attempt = 1
+        while True:
+            method = self.callable()
+            try:
+                return await method(request, timeout=or_none(deadline - clock.now()), metadata=self.metadata(metadata))
+            except grpc.aio.AioRpcError as cause:
+                error = from_rpc_error(cause)
+                wait = _retry.delay(self.policy.retry, attempt, error, deadline - clock.now(), clock.jitter)
+                if wait is None:
+                    raise error from cause
+            logger.debug("%s failed (%s), trying again in %.3f s", self.path, error, wait)
+            await clock.sleep(wait)
+            attempt += 1
+
+
+class AsyncStreamCall(Method[AsyncCallingChannel]):
+    """Many requests, one response. Not tried again: the requests cannot be asked for twice."""
+
+    kind = "stream_unary"
+
+    async def __call__(
+        self,
+        request_iterator: Iterable[Any] | AsyncIterable[Any],
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> Any:
+        """Returns the response. What the iterator raises is raised here. StreamgaugeError when the call fails."""
+        call = self.callable()(timeout=or_none(self.timeout(timeout)), metadata=self.metadata(metadata))
+        try:
+            async for request in _each(request_iterator):
+                if not await _written(call, request):
+                    break
+            else:
+                await call.done_writing()
+        except BaseException:
+            call.cancel()  # before the stream ends, or the server would take a part for the whole
+            raise
+        try:
+            return await call
+        except grpc.aio.AioRpcError as cause:
+            raise from_rpc_error(cause) from cause
+
+
+async def _each(requests: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            yield request
+    else:
+        for request in requests:
+            yield request
+
+
+async def _written(call: Any, request: Any) -> bool:
+    """Sends one request. False when the server has ended the call already; awaiting the call then says how."""
+    try:
+        await call.write(request)
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return False
+    return True

@@ -1,0 +1,178 @@
+"""DataFrames in and out. pandas is imported by these functions alone, so the SDK works without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from streamgauge.enums import Scalar, ValueType
+
+if TYPE_CHECKING:
+    import pandas
+
+    from streamgauge.frames import Frame
+    from streamgauge.results import Column, LatestValue, QueryResult, TimeSeries, TimeSummary
+
+_DTYPES = {
+    ValueType.DOUBLE: "Float64",
+    ValueType.INT64: "Int64",
+    ValueType.BOOL: "boolean",
+    ValueType.STRING: "string",
+}
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("DataFrames need pandas: pip install 'streamgauge[pandas]'") from error
+    return pandas
+
+
+def _array(values: Iterable[Scalar | None], value_type: ValueType) -> Any:
+    """Returns a nullable pandas array that keeps every value exactly."""
+    return _pandas().array(list(values), dtype=_DTYPES.get(value_type, "object"))
+
+
+def _windows(bounds: tuple[datetime, ...]) -> Any:
+    pd = _pandas()
+    return pd.DatetimeIndex(list(bounds[:-1]), dtype="datetime64[us, UTC]", name="window_start")
+
+
+def _table(columns: Iterable[tuple[Any, Column]], bounds: tuple[datetime, ...]) -> Any:
+    arrays = {key: _array(column.values, column.value_type) for key, column in columns}
+    return _pandas().DataFrame(arrays, index=_windows(bounds))
+
+
+def from_time_series(series: TimeSeries) -> pandas.DataFrame:
+    """Returns a row per window, a column per metric."""
+    frame: pandas.DataFrame = _table(series.columns.items(), series.bounds)
+    frame.columns.name = "metric"
+    return frame
+
+
+def from_query(result: QueryResult) -> pandas.DataFrame:
+    """Returns a row per window, columns by (subject, part, metric, aggregate)."""
+    pd = _pandas()
+    keyed = [
+        ((series.subject, series.part, column.metric, str(column.aggregate)), column)
+        for series in result.series
+        for column in series.columns
+    ]
+    frame: pandas.DataFrame = _table(enumerate(column for _, column in keyed), result.bounds)
+    names = ["subject", "part", "metric", "aggregate"]
+    frame.columns = pd.MultiIndex.from_tuples([key for key, _ in keyed], names=names) if keyed else frame.columns
+    return frame
+
+
+def from_time_summary(summary: TimeSummary) -> pandas.DataFrame:
+    """Returns a row per metric."""
+    pd = _pandas()
+    rows = list(summary.values.values())
+    frame: pandas.DataFrame = pd.DataFrame(
+        {
+            "aggregate": pd.array([str(row.aggregate) for row in rows], dtype="string"),
+            "value": pd.Series([row.value for row in rows], dtype="object"),
+            "sample_count": pd.array([row.sample_count for row in rows], dtype="Int64"),
+            "first_time": pd.Series([row.first_time for row in rows], dtype="datetime64[us, UTC]"),
+            "last_time": pd.Series([row.last_time for row in rows], dtype="datetime64[us, UTC]"),
+            "reset_count": pd.array([row.reset_count for row in rows], dtype="Int64"),
+        }
+    )
+    frame.index = pd.Index([row.metric for row in rows], name="metric", dtype="object")
+    return frame
+
+
+def from_latest(
+    subjects: Iterable[tuple[str, str, Mapping[str, LatestValue]]], *, named: bool = True
+) -> pandas.DataFrame:
+    """Returns a row per subject, part and metric; without `named` the index is the metric alone."""
+    pd = _pandas()
+    rows = [(subject, part, value) for subject, part, values in subjects for value in values.values()]
+    frame: pandas.DataFrame = pd.DataFrame(
+        {
+            "value": pd.Series([value.value for *_, value in rows], dtype="object"),
+            "raw_value": pd.Series([value.raw_value for *_, value in rows], dtype="object"),
+            "time": pd.Series([value.time for *_, value in rows], dtype="datetime64[us, UTC]"),
+            "start_time": pd.Series([value.start_time for *_, value in rows], dtype="datetime64[us, UTC]"),
+        }
+    )
+    keys = [(subject, part, value.metric) for subject, part, value in rows]
+    if named:
+        names = ["subject", "part", "metric"]
+        frame.index = pd.MultiIndex.from_arrays([[key[i] for key in keys] for i in range(3)], names=names)
+    else:
+        frame.index = pd.Index([key[2] for key in keys], name="metric", dtype="object")
+    return frame
+
+
+def to_frame(
+    frame: pandas.DataFrame,
+    subject: str,
+    *,
+    part: str = "",
+    start_time: datetime | None = None,
+    time: str | None = None,
+) -> Frame:
+    """Returns the frame of a DataFrame whose columns are metrics. ValueError for moments without a time zone."""
+    from streamgauge.frames import Frame
+
+    pd = _pandas()
+    moments = frame.index if time is None else pd.DatetimeIndex(frame[time])
+    if not isinstance(moments, pd.DatetimeIndex) or moments.tz is None:
+        where = "the index" if time is None else f"column {time!r}"
+        raise ValueError(
+            f"{where} must hold timezone-aware moments, for example through pandas.to_datetime(..., utc=True)"
+        )
+    if moments.hasnans:
+        raise ValueError("a moment is missing (NaT)")
+    metrics = frame if time is None else frame.drop(columns=[time])
+    return Frame(
+        subject,
+        times=moments.tz_convert("UTC").tz_localize(None).as_unit("us").to_numpy(),
+        columns={str(name): _values(column) for name, column in metrics.items()},
+        part=part,
+        start_time=start_time,
+    )
+
+
+def to_frames(
+    frame: pandas.DataFrame,
+    subject: str | None,
+    *,
+    part: str,
+    start_time: datetime | None,
+    time: str | None,
+    subject_column: str | None,
+    part_column: str | None,
+) -> Iterator[Frame]:
+    """Yields one frame per subject and part. ValueError unless either `subject` or `subject_column` is given."""
+    if (subject is None) == (subject_column is None):
+        raise ValueError("give either subject or subject_column")
+    if part and part_column is not None:
+        raise ValueError("give either part or part_column")
+    keys = [column for column in (subject_column, part_column) if column is not None]
+    if not keys:
+        yield to_frame(frame, subject or "", part=part, start_time=start_time, time=time)
+        return
+    for names, rows in frame.groupby(keys, sort=False, dropna=False):
+        found = dict(zip(keys, names, strict=True))
+        if any(_pandas().isna(name) for name in found.values()):
+            raise ValueError(f"a row has no value in {' or '.join(map(repr, keys))}")
+        yield to_frame(
+            rows.drop(columns=keys),
+            str(found[subject_column]) if subject_column is not None else subject or "",
+            part=str(found[part_column]) if part_column is not None else part,
+            start_time=start_time,
+            time=time,
+        )
+
+
+def _values(column: pandas.Series[Any]) -> list[Scalar | None]:
+    """Returns Python scalars, None in the gaps."""
+    missing = column.isna()
+    values: list[Any] = column.tolist()
+    if missing.any():
+        return [None if gone else value for value, gone in zip(values, missing.tolist(), strict=True)]
+    return values

@@ -1,0 +1,145 @@
+"""The closed sets of the API. Members are strings, so `unit="hour"` and `unit=WindowUnit.HOUR` mean the same.
+
+A newer server may answer with a member that this version does not know; it is then `UNKNOWN`, which no request accepts.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+Scalar: TypeAlias = float | int | bool | str
+"""One measured value. An `int` keeps all 64 bits; `True` is a boolean and not 1."""
+
+
+class SubjectKind(StrEnum):
+    """What is measured. The value is the collection that the names of such subjects begin with."""
+
+    UNKNOWN = "unknown"
+    SOURCE = "sources"
+    JOB = "jobs"
+    ASSET = "assets"
+    METRIC_TYPE_CHOICE = "metricTypes"
+
+
+class MetricKind(StrEnum):
+    """How the readings of a metric behave over time."""
+
+    UNKNOWN = "unknown"
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    STATE = "state"
+    TEXT = "text"
+
+
+class ValueType(StrEnum):
+    """The type of a metric's values."""
+
+    UNKNOWN = "unknown"
+    DOUBLE = "double"
+    INT64 = "int64"
+    BOOL = "bool"
+    STRING = "string"
+
+
+class Aggregate(StrEnum):
+    """How the samples of a window become one value."""
+
+    UNKNOWN = "unknown"
+    COUNT = "count"
+    SUM = "sum"
+    MIN = "min"
+    MAX = "max"
+    AVG = "avg"
+    FIRST = "first"
+    LAST = "last"
+    INCREASE = "increase"
+    RATE = "rate"
+
+
+class PartCombination(StrEnum):
+    """How the values of a subject's parts become the subject's value."""
+
+    UNKNOWN = "unknown"
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+    LAST = "last"
+    WORST = "worst"
+    UNION = "union"
+
+
+class CounterMode(StrEnum):
+    """How counters are read: growth across resets, the lifetime total across resets, or the reading as written."""
+
+    INCREASE = "increase"
+    CUMULATIVE = "cumulative"
+    RAW = "raw"
+
+
+class TimeType(StrEnum):
+    """Which of its three answers a source gives."""
+
+    UNKNOWN = "unknown"
+    TIMESERIES = "timeseries"
+    TIMESUMMARY = "timesummary"
+    LATEST = "latest"
+
+
+class WindowUnit(StrEnum):
+    """A unit of calendar time, UTC. Weeks begin on Monday, months on their first day."""
+
+    UNKNOWN = "unknown"
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class Reason(StrEnum):
+    """Why the server refused a call or an item of a write: `streamgauge.v1.ErrorReason` without its prefix."""
+
+    INVALID_FIELD = "INVALID_FIELD"
+    INVALID_TIME_RANGE = "INVALID_TIME_RANGE"
+    VALUE_TYPE_MISMATCH = "VALUE_TYPE_MISMATCH"
+    TOO_MANY_WINDOWS = "TOO_MANY_WINDOWS"
+    PAGE_TOKEN_MISMATCH = "PAGE_TOKEN_MISMATCH"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    AGGREGATE_NOT_ALLOWED = "AGGREGATE_NOT_ALLOWED"
+    SOURCE_NOT_FOUND = "SOURCE_NOT_FOUND"
+    JOB_NOT_FOUND = "JOB_NOT_FOUND"
+    JOB_TYPE_NOT_FOUND = "JOB_TYPE_NOT_FOUND"
+    ASSET_NOT_FOUND = "ASSET_NOT_FOUND"
+    METRIC_TYPE_NOT_FOUND = "METRIC_TYPE_NOT_FOUND"
+    METRIC_NOT_FOUND = "METRIC_NOT_FOUND"
+    TOKEN_NOT_FOUND = "TOKEN_NOT_FOUND"
+    SOURCE_ALREADY_EXISTS = "SOURCE_ALREADY_EXISTS"
+    JOB_ALREADY_EXISTS = "JOB_ALREADY_EXISTS"
+    JOB_TYPE_ALREADY_EXISTS = "JOB_TYPE_ALREADY_EXISTS"
+    ASSET_ALREADY_EXISTS = "ASSET_ALREADY_EXISTS"
+    METRIC_TYPE_ALREADY_EXISTS = "METRIC_TYPE_ALREADY_EXISTS"
+    METRIC_ALREADY_EXISTS = "METRIC_ALREADY_EXISTS"
+    TOKEN_ALREADY_EXISTS = "TOKEN_ALREADY_EXISTS"
+    JOB_NOT_STOPPABLE = "JOB_NOT_STOPPABLE"
+    JOB_AMBIGUOUS = "JOB_AMBIGUOUS"
+    METRIC_TYPE_IN_USE = "METRIC_TYPE_IN_USE"
+    FEATURE_NOT_SUPPORTED = "FEATURE_NOT_SUPPORTED"
+    ETAG_MISMATCH = "ETAG_MISMATCH"
+    WRITE_CONFLICT = "WRITE_CONFLICT"
+    CURSOR_EXPIRED = "CURSOR_EXPIRED"
+    RATE_LIMITED = "RATE_LIMITED"
+    MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
+    SUBJECT_LIMIT = "SUBJECT_LIMIT"
+    METRIC_LIMIT = "METRIC_LIMIT"
+    SLOW_CONSUMER = "SLOW_CONSUMER"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    CLUSTER_UNREACHABLE = "CLUSTER_UNREACHABLE"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    IDENTITY_PROVIDER_UNAVAILABLE = "IDENTITY_PROVIDER_UNAVAILABLE"
+    TOKEN_MISSING = "TOKEN_MISSING"
+    TOKEN_INVALID = "TOKEN_INVALID"
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"
+    SCOPE_MISSING = "SCOPE_MISSING"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    INTERNAL = "INTERNAL"

@@ -1,0 +1,285 @@
+"""`client.metrics`: writing and reading metrics of any subject."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from streamgauge import _decode, _encode, dataframes, frames
+from streamgauge._encode import enum_number, names
+from streamgauge.descriptors import AsyncDescriptors, Descriptors
+from streamgauge.enums import Aggregate, CounterMode, WindowUnit
+from streamgauge.frames import Frame
+from streamgauge.observations import ImportResult, Observation, Window, WriteResult
+from streamgauge.results import LatestResult, QueryResult
+from streamgauge.v1 import metrics_service_pb2
+
+if TYPE_CHECKING:
+    import pandas
+
+    from streamgauge.v1.metrics_service_pb2_grpc import MetricsServiceAsyncStub, MetricsServiceStub
+
+
+def new_request_id() -> str:
+    """Returns an id that makes a repeated write count once."""
+    return uuid.uuid4().hex
+
+
+def _write(
+    observations: Iterable[Observation], atomic: bool, validate_only: bool, request_id: str | None
+) -> metrics_service_pb2.WriteMetricsRequest:
+    if request_id is None:
+        request_id = "" if validate_only else new_request_id()
+    return metrics_service_pb2.WriteMetricsRequest(
+        observations=_encode.observations(observations),
+        atomic=atomic,
+        validate_only=validate_only,
+        request_id=request_id,
+    )
+
+
+def _query(
+    subjects: Iterable[str],
+    metrics: Iterable[str],
+    start: datetime | None,
+    end: datetime | None,
+    window: Window | WindowUnit | str | None,
+    aggregates: Iterable[Aggregate | str],
+    counter_mode: CounterMode | str | None,
+    by_part: bool,
+) -> metrics_service_pb2.QueryMetricsRequest:
+    if isinstance(aggregates, str):
+        aggregates = [aggregates]
+    return metrics_service_pb2.QueryMetricsRequest(
+        subjects=names(subjects),
+        metrics=names(metrics),
+        time_range=_encode.time_range(start, end),
+        window=None if window is None else _encode.window(window),
+        aggregates=[enum_number(Aggregate, aggregate) for aggregate in aggregates],
+        counter_mode=enum_number(CounterMode, counter_mode),
+        by_part=by_part,
+    )
+
+
+def _latest(
+    subjects: Iterable[str], metrics: Iterable[str], counter_mode: CounterMode | str | None, by_part: bool
+) -> metrics_service_pb2.GetLatestMetricsRequest:
+    return metrics_service_pb2.GetLatestMetricsRequest(
+        subjects=names(subjects),
+        metrics=names(metrics),
+        counter_mode=enum_number(CounterMode, counter_mode),
+        by_part=by_part,
+    )
+
+
+class Metrics:
+    """`client.metrics`. Subjects are named in full, such as `sources/orders`.
+
+    Every method takes `timeout` in seconds, over all attempts, and raises a `StreamgaugeError`. `descriptors` tells
+    what metrics there are.
+    """
+
+    def __init__(self, stub: MetricsServiceStub) -> None:
+        self._stub = stub
+        self.descriptors = Descriptors(stub)
+
+    def write(
+        self,
+        observations: Iterable[Observation],
+        *,
+        atomic: bool = False,
+        validate_only: bool = False,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> WriteResult:
+        """Writes observations, at most 5,000. What the result counts as accepted is durable when this returns.
+
+        Bad observations are refused one by one and listed in the result: look at `result.rejected`, or call
+        `result.raise_for_rejected()`. With `atomic` any bad one refuses all (InvalidArgumentError); with
+        `validate_only` nothing is stored. The call is tried again when the server cannot be reached, which is safe:
+        each call carries a `request_id`, new unless it is given, and the server answers a repeat with the first answer.
+
+        Example:
+            >>> client.metrics.write([Observation("sources/orders", {"byteTotal": 1024})]).accepted
+            1
+        """
+        request = _write(observations, atomic, validate_only, request_id)
+        return _decode.write_result(self._stub.WriteMetrics(request, timeout=timeout), request.request_id)
+
+    def import_frames(self, given: Iterable[Frame], *, timeout: float | None = None) -> ImportResult:
+        """Writes frames in one stream, for volume. What the result counts as accepted is durable when this returns.
+
+        The frames are taken from the iterable as they are sent. Bad frames are refused one by one and listed in the
+        result. A stream that breaks off may have been stored in part and is not tried again; writing the same frames
+        once more changes nothing.
+        """
+        origin: dict[int, int] = {}
+        response = self._stub.ImportMetrics(frames.requests(given, origin), timeout=timeout)
+        return _decode.import_result(response, origin)
+
+    def import_dataframe(
+        self,
+        frame: pandas.DataFrame,
+        subject: str | None = None,
+        *,
+        part: str = "",
+        start_time: datetime | None = None,
+        time: str | None = None,
+        subject_column: str | None = None,
+        part_column: str | None = None,
+        timeout: float | None = None,
+    ) -> ImportResult:
+        """Writes a DataFrame: a column per metric, the moments (timezone-aware) in the index or in the column `time`.
+
+        All rows are of one `subject`, or each row names its own in `subject_column`; likewise `part` and
+        `part_column`. NaN, None and NaT mark gaps. Needs `streamgauge[pandas]`; ImportError says so otherwise.
+        """
+        split = dataframes.to_frames(
+            frame,
+            subject,
+            part=part,
+            start_time=start_time,
+            time=time,
+            subject_column=subject_column,
+            part_column=part_column,
+        )
+        return self.import_frames(split, timeout=timeout)
+
+    def query(
+        self,
+        subjects: Iterable[str],
+        *,
+        metrics: Iterable[str] = (),
+        start: datetime | None = None,
+        end: datetime | None = None,
+        window: Window | WindowUnit | str | None = None,
+        aggregates: Iterable[Aggregate | str] = (),
+        counter_mode: CounterMode | str | None = None,
+        by_part: bool = False,
+        timeout: float | None = None,
+    ) -> QueryResult:
+        """Aggregates metrics of many subjects over calendar windows.
+
+        The range is `[start, end)`, by default the last 24 hours; without a `window` it is one window. Without
+        `metrics` every metric is answered, without `aggregates` each metric's own default. `by_part` answers each part
+        of a subject by itself.
+
+        Example:
+            >>> client.metrics.query(["sources/orders"], metrics=["byteTotal"], window="day", aggregates=["increase"])
+        """
+        request = _query(subjects, metrics, start, end, window, aggregates, counter_mode, by_part)
+        return _decode.query_result(self._stub.QueryMetrics(request, timeout=timeout))
+
+    def latest(
+        self,
+        subjects: Iterable[str],
+        *,
+        metrics: Iterable[str] = (),
+        counter_mode: CounterMode | str | None = None,
+        by_part: bool = False,
+        timeout: float | None = None,
+    ) -> LatestResult:
+        """Returns the newest values of up to 1,000 subjects in one call."""
+        request = _latest(subjects, metrics, counter_mode, by_part)
+        return _decode.latest_result(self._stub.GetLatestMetrics(request, timeout=timeout))
+
+
+class AsyncMetrics:
+    """`client.metrics` of the asyncio client: the twin of `Metrics`, with `await`."""
+
+    def __init__(self, stub: MetricsServiceAsyncStub) -> None:
+        self._stub = stub
+        self.descriptors = AsyncDescriptors(stub)
+
+    async def write(
+        self,
+        observations: Iterable[Observation],
+        *,
+        atomic: bool = False,
+        validate_only: bool = False,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> WriteResult:
+        """Writes observations, at most 5,000. See `Metrics.write`."""
+        request = _write(observations, atomic, validate_only, request_id)
+        return _decode.write_result(await self._stub.WriteMetrics(request, timeout=timeout), request.request_id)
+
+    async def import_frames(
+        self, given: Iterable[Frame] | AsyncIterable[Frame], *, timeout: float | None = None
+    ) -> ImportResult:
+        """Writes frames, out of any iterable, sync or async, in one stream. See `Metrics.import_frames`."""
+        origin: dict[int, int] = {}
+        response = await self._stub.ImportMetrics(_requests(given, origin), timeout=timeout)
+        return _decode.import_result(response, origin)
+
+    async def import_dataframe(
+        self,
+        frame: pandas.DataFrame,
+        subject: str | None = None,
+        *,
+        part: str = "",
+        start_time: datetime | None = None,
+        time: str | None = None,
+        subject_column: str | None = None,
+        part_column: str | None = None,
+        timeout: float | None = None,
+    ) -> ImportResult:
+        """Writes a DataFrame. See `Metrics.import_dataframe`."""
+        split = dataframes.to_frames(
+            frame,
+            subject,
+            part=part,
+            start_time=start_time,
+            time=time,
+            subject_column=subject_column,
+            part_column=part_column,
+        )
+        return await self.import_frames(split, timeout=timeout)
+
+    async def query(
+        self,
+        subjects: Iterable[str],
+        *,
+        metrics: Iterable[str] = (),
+        start: datetime | None = None,
+        end: datetime | None = None,
+        window: Window | WindowUnit | str | None = None,
+        aggregates: Iterable[Aggregate | str] = (),
+        counter_mode: CounterMode | str | None = None,
+        by_part: bool = False,
+        timeout: float | None = None,
+    ) -> QueryResult:
+        """Aggregates metrics of many subjects over calendar windows. See `Metrics.query`."""
+        request = _query(subjects, metrics, start, end, window, aggregates, counter_mode, by_part)
+        return _decode.query_result(await self._stub.QueryMetrics(request, timeout=timeout))
+
+    async def latest(
+        self,
+        subjects: Iterable[str],
+        *,
+        metrics: Iterable[str] = (),
+        counter_mode: CounterMode | str | None = None,
+        by_part: bool = False,
+        timeout: float | None = None,
+    ) -> LatestResult:
+        """Returns the newest values of up to 1,000 subjects in one call."""
+        request = _latest(subjects, metrics, counter_mode, by_part)
+        return _decode.latest_result(await self._stub.GetLatestMetrics(request, timeout=timeout))
+
+
+async def _requests(
+    given: Iterable[Frame] | AsyncIterable[Frame], origin: dict[int, int]
+) -> AsyncIterator[metrics_service_pb2.ImportMetricsRequest]:
+    packer = frames.Packer(origin)
+    if isinstance(given, AsyncIterable):
+        async for frame in given:
+            for request in packer.add(frame):
+                yield request
+    else:
+        for frame in given:
+            for request in packer.add(frame):
+                yield request
+    for request in packer.rest():
+        yield request
