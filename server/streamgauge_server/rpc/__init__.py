@@ -1,1 +1,1 @@
-"""The gRPC edge: servicers, the steps around every call, conversion between messages and the domain, the error table."""
+"""The gRPC edge: servicers, the steps around every call, message conversion, the error table."""

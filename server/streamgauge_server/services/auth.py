@@ -34,7 +34,7 @@ class AuthMode(Enum):
 class TokenRecords(Protocol):
     """What authentication needs of the store."""
 
-    async def find(self, token_id: str) -> tuple[Token, bytes] | None:
+    async def by_id(self, id: str) -> tuple[Token, bytes] | None:
         """Returns a token and the hash of its secret, also when it has expired or is revoked; None for no such id."""
         ...
 
@@ -152,7 +152,7 @@ class Authenticator:
         now = self._clock.now()
         known = self._known.get(token_id)
         if known is None or now >= known.fresh_until:
-            found = await self._records.find(token_id)
+            found = await self._records.by_id(token_id)
             if found is None:
                 # Unknown ids are not cached: whoever tries ids at random must not push out the real ones.
                 raise _invalid()

@@ -1,0 +1,150 @@
+"""The server's one interceptor: all steps around every call, for the four kinds of calls.
+
+gRPC runs its interceptors once per call, and each costs as much as all steps together. So there is one, it finds the
+finished handler of a method in a dict, and the steps are woven into that handler when the method is registered.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.rpc.context import Call, Method
+from streamgauge_server.rpc.errors import ServicerContext
+from streamgauge_server.rpc.steps import Handler, Step
+
+_RpcHandler = grpc.RpcMethodHandler[Any, Any]
+
+
+class StepInterceptor(grpc.aio.ServerInterceptor):
+    """Serves the registered methods with the steps around them; other methods are UNIMPLEMENTED."""
+
+    def __init__(self, steps: Sequence[Step], max_response_bytes: int) -> None:
+        """`steps` from the outermost to the innermost."""
+        self.steps = tuple(steps)
+        self._max_response_bytes = max_response_bytes
+        self._handlers: dict[str, _RpcHandler] = {}
+
+    @property
+    def methods(self) -> Sequence[str]:
+        """The registered methods by their full names."""
+        return tuple(self._handlers)
+
+    def register(self, service: str, handlers: Mapping[str, _RpcHandler]) -> None:
+        """Adds the methods of a service.
+
+        Raises:
+            TypeError: a method is not asynchronous, which a method that nobody has written is not either.
+            LookupError: a step does not know the method.
+        """
+        for name, handler in handlers.items():
+            method = Method(f"/{service}/{name}", bool(handler.request_streaming), bool(handler.response_streaming))
+            self._handlers[method.name] = self._wrapped(method, handler)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_RpcHandler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _RpcHandler | None:
+        """Returns the finished handler of the method that is called."""
+        handler = self._handlers.get(handler_call_details.method)
+        # No handler of ours: the server has no other, and answers UNIMPLEMENTED.
+        return handler if handler is not None else await continuation(handler_call_details)
+
+    def _wrapped(self, method: Method, handler: _RpcHandler) -> _RpcHandler:
+        innermost, serialise = _innermost(method, handler, self._max_response_bytes)
+        chain = innermost
+        for step in reversed(self.steps):
+            chain = step.wrap(method, chain)
+
+        async def entry(request: Any, context: ServicerContext) -> Any:
+            return await chain(Call(method), request, context)
+
+        make = _MAKERS[method.request_streaming, method.response_streaming]
+        return make(entry, handler.request_deserializer if method.request_streaming else None, serialise)
+
+
+_MAKERS: dict[tuple[bool, bool], Callable[..., _RpcHandler]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _innermost(
+    method: Method, handler: _RpcHandler, max_response_bytes: int
+) -> tuple[Handler, Callable[[Any], bytes] | None]:
+    """Returns the handler that calls the servicer, and the serialiser that is left to gRPC.
+
+    Messages are parsed and serialised here rather than by gRPC, inside of error mapping: what cannot be parsed and what
+    is too large then ends with a reason as every other error does.
+    """
+    behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    parse: Callable[[Any], Any] = handler.request_deserializer or bytes
+    serialise: Callable[[Any], bytes] = handler.response_serializer or bytes
+    streams_in = method.request_streaming
+
+    def message_of(call: Call, request: Any) -> Any:
+        if streams_in:
+            return request
+        call.request_bytes = len(request)
+        return parse(request)
+
+    def answer_of(response: Any) -> bytes:
+        answer = serialise(response)
+        if len(answer) > max_response_bytes:
+            raise _too_large(len(answer), max_response_bytes)
+        return answer
+
+    async def unary(call: Call, request: Any, context: ServicerContext) -> bytes:
+        answer = answer_of(await behaviour(message_of(call, request), context))
+        call.response_bytes = len(answer)
+        return answer
+
+    async def streaming(call: Call, request: Any, context: ServicerContext) -> None:
+        async with aclosing(behaviour(message_of(call, request), context)) as responses:
+            async for response in responses:
+                await context.write(answer_of(response))
+
+    async def writing(call: Call, request: Any, context: ServicerContext) -> None:
+        await behaviour(message_of(call, request), context)
+
+    if inspect.isasyncgenfunction(behaviour):
+        return streaming, None
+    if not inspect.iscoroutinefunction(behaviour):
+        raise TypeError(f"{method.name} is not implemented as a coroutine or an asynchronous generator")
+    # A coroutine that answers a stream writes its messages to the context itself, as gRPC's health service does.
+    return (writing, handler.response_serializer) if method.response_streaming else (unary, None)
+
+
+def _too_large(actual: int, limit: int) -> DomainError:
+    return DomainError(
+        Reason.MESSAGE_TOO_LARGE,
+        f"the response has {actual} bytes, allowed are {limit} (max_response_bytes): ask for less at once",
+        metadata={"field": "response", "limit": str(limit), "actual": str(actual)},
+    )
+
+
+class Registrar:
+    """Stands in for the server where generated code adds servicers: `add_XServicer_to_server(servicer, registrar)`.
+
+    The methods go to the interceptor alone. A server that has handlers of its own is slower: with methods registered,
+    gRPC waits for the next call of each method apart.
+    """
+
+    def __init__(self, interceptor: StepInterceptor) -> None:
+        self._interceptor = interceptor
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, _RpcHandler]) -> None:
+        """Adds the methods of a service."""
+        self._interceptor.register(service_name, method_handlers)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Does nothing: the same methods come by `add_registered_method_handlers`."""

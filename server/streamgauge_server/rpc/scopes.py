@@ -1,0 +1,47 @@
+"""What each method asks of its caller: one table, and a server starts only when every method it serves is in it."""
+
+from __future__ import annotations
+
+OPEN = "open"
+"""Anyone may call; nobody is asked who they are."""
+AUTHENTICATED = "authenticated"
+"""Any valid token; the service itself checks scopes where they depend on the request."""
+
+_READ_SOURCES, _WRITE_SOURCES, _ADMIN = "read:source_metrics", "write:source_metrics", "admin"
+
+METHOD_SCOPES: dict[str, str] = {
+    "/streamgauge.v1.SourceService/CreateSource": _WRITE_SOURCES,
+    "/streamgauge.v1.SourceService/GetSource": _READ_SOURCES,
+    "/streamgauge.v1.SourceService/ListSources": _READ_SOURCES,
+    "/streamgauge.v1.SourceService/UpdateSource": _WRITE_SOURCES,
+    "/streamgauge.v1.SourceService/DeleteSource": _WRITE_SOURCES,
+    "/streamgauge.v1.SourceService/GetSourceMetrics": _READ_SOURCES,
+    # Scopes follow the kinds of the subjects in the request: the services check them.
+    "/streamgauge.v1.MetricsService/WriteMetrics": AUTHENTICATED,
+    "/streamgauge.v1.MetricsService/ImportMetrics": AUTHENTICATED,
+    "/streamgauge.v1.MetricsService/QueryMetrics": AUTHENTICATED,
+    "/streamgauge.v1.MetricsService/GetLatestMetrics": AUTHENTICATED,
+    "/streamgauge.v1.MetricsService/ListMetricDescriptors": AUTHENTICATED,
+    "/streamgauge.v1.MetricsService/GetMetricDescriptor": AUTHENTICATED,
+    "/streamgauge.v1.MetricsService/UpdateMetricDescriptor": AUTHENTICATED,
+    "/streamgauge.v1.TokenService/CreateToken": _ADMIN,
+    "/streamgauge.v1.TokenService/ListTokens": _ADMIN,
+    "/streamgauge.v1.TokenService/RevokeToken": _ADMIN,
+    "/streamgauge.v1.ServerService/GetServerInfo": AUTHENTICATED,
+    # Load balancers and orchestrators have no token.
+    "/grpc.health.v1.Health/Check": OPEN,
+    "/grpc.health.v1.Health/List": OPEN,
+    "/grpc.health.v1.Health/Watch": OPEN,
+    # The contract is public.
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": OPEN,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": OPEN,
+    # Channelz tells the addresses of all clients.
+    "/grpc.channelz.v1.Channelz/GetTopChannels": _ADMIN,
+    "/grpc.channelz.v1.Channelz/GetServers": _ADMIN,
+    "/grpc.channelz.v1.Channelz/GetServer": _ADMIN,
+    "/grpc.channelz.v1.Channelz/GetServerSockets": _ADMIN,
+    "/grpc.channelz.v1.Channelz/GetChannel": _ADMIN,
+    "/grpc.channelz.v1.Channelz/GetSubchannel": _ADMIN,
+    "/grpc.channelz.v1.Channelz/GetSocket": _ADMIN,
+}
+"""Full method name -> the scope it needs, OPEN or AUTHENTICATED."""

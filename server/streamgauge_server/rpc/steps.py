@@ -1,0 +1,233 @@
+"""The steps around every call, from the outermost to the innermost.
+
+A step wraps a handler in another one. All four kinds of calls have the same handler, a coroutine: answers of streams
+are written by the innermost handler, so that a unary call passes nothing but plain coroutines, each worth well under a
+microsecond. Every step adds itself once per method, when the method is registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+
+from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.rpc.context import Call, Method, enter
+from streamgauge_server.rpc.errors import REQUEST_ID_KEY, ServicerContext, fail
+from streamgauge_server.rpc.scopes import AUTHENTICATED, OPEN
+from streamgauge_server.services.auth import Authenticator, require_scope
+
+Handler = Callable[[Call, Any, ServicerContext], Awaitable[Any]]
+"""Handles a call: the request (bytes, or an iterator of messages) in; serialised answer out, None where it streams."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+_SHUTDOWN_RETRY_SECONDS = 1.0
+
+
+class Step(Protocol):
+    """Something that happens around every call."""
+
+    @property
+    def name(self) -> str:
+        """The step's name, for the order that a test asserts."""
+        ...
+
+    def wrap(self, method: Method, call_next: Handler) -> Handler:
+        """Returns a handler that does this step around `call_next`, or `call_next` where there is nothing to do."""
+        ...
+
+
+class RequestContextStep:
+    """Gives the call its request id, the caller's own where it is sane, and returns it as a trailer."""
+
+    name = "request_context"
+
+    def wrap(self, method: Method, call_next: Handler) -> Handler:
+        """Returns the handler that enters the call."""
+
+        async def in_context(call: Call, request: Any, context: ServicerContext) -> Any:
+            request_id = ""
+            for key, value in context.invocation_metadata() or ():
+                if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+                    request_id = value
+            call.request_id = request_id = request_id or os.urandom(12).hex()
+            context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+            enter(call)
+            return await call_next(call, request, context)
+
+        return in_context
+
+
+class DeadlineStep:
+    """Bounds the time of a call: unary ones by the server's cap, streams by the server's stop."""
+
+    name = "deadline"
+
+    def __init__(self, max_call_seconds: float) -> None:
+        self._cap = max_call_seconds
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._told: set[asyncio.Task[Any]] = set()
+        self._draining = False
+
+    def drain(self) -> None:
+        """Ends all streams with SHUTTING_DOWN, and every stream that begins from now on. Unary calls go on."""
+        self._draining = True
+        for task in self._streams - self._told:
+            self._told.add(task)
+            task.cancel()
+
+    def wrap(self, method: Method, call_next: Handler) -> Handler:
+        """Returns the handler with the bound that fits the kind of call."""
+        return self._until_drained(call_next) if method.streaming else self._capped(call_next)
+
+    def _capped(self, call_next: Handler) -> Handler:
+        cap = self._cap
+
+        async def capped(call: Call, request: Any, context: ServicerContext) -> Any:
+            remaining = context.time_remaining()
+            if remaining is not None and remaining <= cap:
+                # At the caller's own deadline gRPC cancels this task, and the caller has its status without us.
+                try:
+                    return await call_next(call, request, context)
+                except asyncio.CancelledError:
+                    _note_cancellation(call, context)
+                    raise
+            task = _current_task()
+            expired = False
+
+            def expire() -> None:
+                nonlocal expired
+                expired = True
+                task.cancel()
+
+            # A timer of our own: `asyncio.timeout` does the same at twice the price.
+            timer = asyncio.get_running_loop().call_later(cap, expire)
+            try:
+                return await call_next(call, request, context)
+            except asyncio.CancelledError:
+                if not expired:
+                    _note_cancellation(call, context)
+                    raise
+                task.uncancel()
+                await fail(context, call, _too_long(cap))
+            finally:
+                timer.cancel()
+
+        return capped
+
+    def _until_drained(self, call_next: Handler) -> Handler:
+        async def until_drained(call: Call, request: Any, context: ServicerContext) -> Any:
+            if self._draining:
+                await fail(context, call, shutting_down())
+            task = _current_task()
+            self._streams.add(task)
+            try:
+                return await call_next(call, request, context)
+            except asyncio.CancelledError:
+                if task not in self._told:
+                    _note_cancellation(call, context)
+                    raise
+                task.uncancel()
+                await fail(context, call, shutting_down())
+            finally:
+                self._streams.discard(task)
+                self._told.discard(task)
+
+        return until_drained
+
+
+class AuthenticationStep:
+    """Finds out who calls, and refuses callers without the scope that the method asks for."""
+
+    name = "authentication"
+
+    def __init__(self, authenticator: Authenticator, scopes: Mapping[str, str]) -> None:
+        self._authenticator = authenticator
+        self._scopes = scopes
+
+    def wrap(self, method: Method, call_next: Handler) -> Handler:
+        """Returns the handler that authenticates first.
+
+        Raises:
+            LookupError: the table of scopes does not have the method.
+        """
+        needed = self._scopes.get(method.name)
+        if needed is None:
+            raise LookupError(f"{method.name} is not in the table of scopes")
+        if needed == OPEN:
+            return call_next
+        scope = None if needed == AUTHENTICATED else needed
+        authenticate = self._authenticator.authenticate
+
+        async def authenticated(call: Call, request: Any, context: ServicerContext) -> Any:
+            try:
+                caller = call.caller = await authenticate(_authorization(context))
+                if scope is not None:
+                    require_scope(caller, scope)
+            except Exception as error:
+                await fail(context, call, error)
+            return await call_next(call, request, context)
+
+        return authenticated
+
+
+class ErrorMappingStep:
+    """Turns what a servicer raises into a status with details. Innermost, so that no outer step sees a bare error."""
+
+    name = "error_mapping"
+
+    def wrap(self, method: Method, call_next: Handler) -> Handler:
+        """Returns the handler that maps errors."""
+
+        async def mapped(call: Call, request: Any, context: ServicerContext) -> Any:
+            try:
+                return await call_next(call, request, context)
+            except grpc.aio.UsageError as error:
+                await fail(context, call, error)
+            except grpc.aio.BaseError:
+                # The servicer aborted by itself, or the transport broke: there is nothing to add.
+                code = context.code()
+                call.code = code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
+                raise
+            except Exception as error:
+                await fail(context, call, error)
+
+        return mapped
+
+
+def shutting_down() -> DomainError:
+    """The error of a call that a stopping server cannot finish."""
+    return DomainError(Reason.SHUTTING_DOWN, "the server is stopping; try again", retry_after=_SHUTDOWN_RETRY_SECONDS)
+
+
+def _too_long(seconds: float) -> DomainError:
+    return DomainError(
+        Reason.DEADLINE_EXCEEDED,
+        f"the call was not done within the server's limit of {seconds:g} s (max_call_seconds)",
+        metadata={"limit_seconds": f"{seconds:g}"},
+    )
+
+
+def _note_cancellation(call: Call, context: ServicerContext) -> None:
+    remaining = context.time_remaining()
+    expired = remaining is not None and remaining <= 0
+    call.code = grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a call runs in a task")
+    return task
+
+
+def _authorization(context: ServicerContext) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            return value if isinstance(value, str) else value.decode("latin-1")
+    return None
