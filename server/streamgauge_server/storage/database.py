@@ -72,3 +72,21 @@ async def open_database(url: StoreUrl, *, pool_size: int) -> Database:
     from streamgauge_server.storage.dialects.postgresql import PostgresqlDatabase
 
     return await PostgresqlDatabase.open(url, pool_size=pool_size)
+
+
+async def run_once(url: StoreUrl, work: Callable[[Connection], T], *, migrating: bool) -> T | None:
+    """Runs a function as the one transaction of a connection of its own.
+
+    With `migrating` it creates what is missing and locks out other processes that migrate. Without, a missing database
+    file is None.
+
+    Raises:
+        DomainError: STORE_UNAVAILABLE.
+    """
+    if url.engine == "sqlite":
+        from streamgauge_server.storage.dialects.sqlite import run_once as run_on_sqlite
+
+        return await run_on_sqlite(url, work, migrating=migrating)
+    from streamgauge_server.storage.dialects.postgresql import run_once as run_on_postgresql
+
+    return await run_on_postgresql(url, work, migrating=migrating)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from importlib import resources
-from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -13,9 +11,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from streamgauge_server.storage.urls import StoreUrl, parse_url
-
-T = TypeVar("T")
+from streamgauge_server.storage.database import run_once
+from streamgauge_server.storage.urls import parse_url
 
 _alembic = threading.Lock()
 """Alembic keeps the migration that runs in module variables, so a process runs one at a time."""
@@ -63,7 +60,7 @@ async def migrate(url: str, revision: str = "head") -> None:
     store_url = parse_url(url)
     if store_url.in_memory:
         raise ValueError("a database in memory is migrated when it is opened")
-    await _once(store_url, lambda connection: upgrade_connection(connection, revision), migrating=True)
+    await run_once(store_url, lambda connection: upgrade_connection(connection, revision), migrating=True)
 
 
 async def schema_state(url: str) -> tuple[str | None, str]:
@@ -77,14 +74,4 @@ async def schema_state(url: str) -> tuple[str | None, str]:
     head = head_revision()
     if store_url.in_memory:
         return None, head
-    return await _once(store_url, current_revision, migrating=False), head
-
-
-async def _once(url: StoreUrl, work: Callable[[Connection], T], *, migrating: bool) -> T | None:
-    if url.engine == "sqlite":
-        from streamgauge_server.storage.dialects import sqlite
-
-        return await sqlite.run_once(url, work, migrating=migrating)
-    from streamgauge_server.storage.dialects import postgresql
-
-    return await postgresql.run_once(url, work, migrating=migrating)
+    return await run_once(store_url, current_revision, migrating=False), head

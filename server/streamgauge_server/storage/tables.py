@@ -150,7 +150,7 @@ latest = Table(
     _subject_column(primary_key=True, autoincrement=False),
     Column("version", BigInteger, nullable=False),
     Column("samples", LargeBinary, nullable=False),
-    comment="The newest sample of every metric of a subject. Every subject has a row, the lock of who appends to it.",
+    comment="The newest sample of every metric of a subject. Each subject has a row; appends lock it.",
     # Every append rewrites its row. Room in the page lets PostgreSQL do that without touching the index.
     postgresql_with={"fillfactor": 50},
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, insert, select, tuple_, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import Token
@@ -110,18 +110,14 @@ class Tokens:
         return await self._database.write(work)
 
     async def any(self) -> bool:
-        """Tells whether any token of any tenant works at this moment.
+        """Tells whether a token of any tenant was ever created, also when all of them have expired or are revoked.
+
+        A server that asks for tokens as soon as there is one must not open its doors again when the last one ends.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        t = tables.tokens
-        now = self._clock.now()
-        query = (
-            select(t.c.id)
-            .where(t.c.revoke_time.is_(None), or_(t.c.expire_time.is_(None), t.c.expire_time > now))
-            .limit(1)
-        )
+        query = select(tables.tokens.c.id).limit(1)
         return await self._database.read(lambda connection: connection.execute(query).first() is not None)
 
     async def _one(self, condition: Any) -> tuple[Token, bytes] | None:

@@ -70,13 +70,7 @@ def connect_to_write(engine: SqlEngine) -> Connection:
 
 
 async def run_once(url: StoreUrl, work: Callable[[Connection], T], *, migrating: bool) -> T | None:
-    """Runs a function as the one transaction of a connection of its own.
-
-    With `migrating` a missing file is created and other processes are locked out. Without, a missing file is None.
-
-    Raises:
-        DomainError: STORE_UNAVAILABLE.
-    """
+    """See `database.run_once`."""
 
     def transaction() -> T | None:
         if not migrating and not Path(url.path or "").exists():

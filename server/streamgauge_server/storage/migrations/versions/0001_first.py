@@ -115,7 +115,7 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.Column("samples", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("subject_id", name="latest_pk"),
-        comment="The newest sample of every metric of a subject. Every subject has a row, the lock of who appends to it.",
+        comment="The newest sample of every metric of a subject. Each subject has a row; appends lock it.",
         postgresql_with={"fillfactor": 50},
     )
     op.create_table(

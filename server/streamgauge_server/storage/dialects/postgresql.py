@@ -1,0 +1,193 @@
+"""PostgreSQL: SQLAlchemy's asyncpg engine for most work, the driver itself on the hot paths."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import ColumnElement, Connection, text, type_coerce
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from streamgauge_server.storage.append_plan import AppendPlan
+from streamgauge_server.storage.database import LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.dialects import postgresql_statements as statements
+from streamgauge_server.storage.dialects.postgresql_errors import ConnectionLost, is_conflict, is_lost, translate
+from streamgauge_server.storage.dialects.postgresql_statements import Driver
+from streamgauge_server.storage.records import Append, Outcome
+from streamgauge_server.storage.urls import Engine, StoreUrl
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+"""How often a transaction is tried that loses against others, or finds its connection broken before the commit."""
+HOT_CONNECTIONS = 3
+"""Connections beside the pool: one for the append transaction, two for the shared look-ups."""
+CONNECT_SECONDS = 5.0
+POOL_SECONDS = 10.0
+"""How long a read waits for a connection of the pool."""
+
+_SETTINGS = {
+    "application_name": "streamgauge",
+    "timezone": "UTC",
+    "jit": "off",  # statements are small; compiling them costs more than it saves
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+_MIGRATION_LOCK = 0x7374_7267_6167_6501
+"""Key of the advisory lock that lets one process migrate at a time."""
+
+
+def _options() -> dict[str, Any]:
+    return {"timeout": CONNECT_SECONDS, "server_settings": _SETTINGS}
+
+
+async def run_once(url: StoreUrl, work: Callable[[Connection], T], *, migrating: bool) -> T:
+    """See `database.run_once`."""
+    engine = create_async_engine(url.sqlalchemy, poolclass=NullPool, connect_args=_options())
+    try:
+        async with engine.begin() as connection:
+            if migrating:
+                await connection.execute(text("SET LOCAL lock_timeout = 0"))
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            return await connection.run_sync(work)
+    except Exception as error:
+        translated = translate(error)
+        if translated is None:
+            raise
+        raise translated from error
+    finally:
+        await engine.dispose()
+
+
+class PostgresqlDatabase:
+    """See `database.Database`."""
+
+    engine: Engine = "postgresql"
+
+    def __init__(self, url: StoreUrl, pool_size: int) -> None:
+        self._pool = self._create_pool(url, max(1, pool_size))
+        # Single statements need no transaction of their own: that saves two round trips.
+        self._readers = self._pool.execution_options(isolation_level="AUTOCOMMIT")
+        self._hot = self._create_pool(url, HOT_CONNECTIONS)
+
+    def _create_pool(self, url: StoreUrl, size: int) -> AsyncEngine:
+        return create_async_engine(
+            url.sqlalchemy, pool_size=size, max_overflow=0, pool_timeout=POOL_SECONDS, connect_args=_options()
+        )
+
+    @classmethod
+    async def open(cls, url: StoreUrl, *, pool_size: int) -> PostgresqlDatabase:
+        """Opens the database.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        database = cls(url, pool_size)
+        try:
+            await database.version()
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """See `Database.read`."""
+
+        async def attempt() -> T:
+            async with self._readers.connect() as connection:
+                return await connection.run_sync(work)
+
+        return await self._run(attempt)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """See `Database.write`."""
+
+        async def attempt() -> T:
+            async with self._pool.connect() as connection:
+                transaction = await connection.begin()
+                result = await connection.run_sync(work)
+                try:
+                    await transaction.commit()
+                except Exception as error:
+                    if is_lost(error):
+                        raise ConnectionLost(in_doubt=True) from error
+                    raise
+                return result
+
+        return await self._run(attempt)
+
+    async def append(self, appends: Sequence[Append], now: int) -> list[Outcome]:
+        """See `Database.append`.
+
+        Runs again even after a commit in doubt: writing the same blocks twice changes nothing, and an idempotency key
+        that did get stored is found.
+        """
+
+        async def transaction(connection: Driver) -> list[Outcome]:
+            plan = AppendPlan(appends)
+            async with connection.transaction():
+                await statements.append(connection, plan, now)
+            return plan.outcomes
+
+        return await self._run_hot(transaction)
+
+    async def latest(self, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
+        """See `Database.latest`."""
+        return await self._run_hot(lambda connection: statements.latest(connection, subjects))
+
+    async def subject_ids(self, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
+        """See `Database.subject_ids`."""
+        return await self._run_hot(lambda connection: statements.subject_ids(connection, keys))
+
+    async def version(self) -> str:
+        """See `Database.version`."""
+
+        async def show(connection: Driver) -> str:
+            return cast(str, await connection.fetchval("SELECT current_setting('server_version')"))
+
+        return await self._run_hot(show)
+
+    def has_item(self, document: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
+        """See `Database.has_item`."""
+        return type_coerce(document, JSONB).contains({key: value})
+
+    async def close(self) -> None:
+        """See `Database.close`."""
+        await self._hot.dispose()
+        await self._pool.dispose()
+
+    async def _run_hot(self, work: Callable[[Driver], Awaitable[T]]) -> T:
+        async def attempt() -> T:
+            async with self._hot.connect() as connection:
+                driver = cast(Driver, (await connection.get_raw_connection()).driver_connection)
+                try:
+                    return await work(driver)
+                except BaseException as error:
+                    if not driver.is_closed():
+                        raise
+                    await connection.invalidate()
+                    if isinstance(error, Exception):
+                        raise ConnectionLost from error
+                    raise
+
+        return await self._run(attempt)
+
+    async def _run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        for number in range(1, ATTEMPTS + 1):
+            try:
+                return await attempt()
+            except Exception as error:
+                if number < ATTEMPTS and is_lost(error):
+                    continue
+                if number < ATTEMPTS and is_conflict(error):
+                    await asyncio.sleep(random.uniform(0, 0.01 * number))
+                    continue
+                translated = translate(error)
+                if translated is None:
+                    raise
+                raise translated from error
+        raise AssertionError("unreachable")

@@ -1,0 +1,144 @@
+"""The statements of PostgreSQL's hot paths, on the driver's connection. Rows travel as arrays, one a column."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, cast
+
+from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
+from streamgauge_server.storage.database import LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
+
+_LOCK_ROWS = """
+SELECT subject_id, version, samples FROM latest WHERE subject_id = ANY($1::bigint[]) ORDER BY subject_id FOR UPDATE
+"""
+_INSERT_REQUESTS = """
+INSERT INTO requests (tenant, request_id, create_time, body_digest, response)
+SELECT k.tenant, k.request_id, $3, k.body_digest, k.response
+FROM unnest($1::text[], $2::text[], $4::bytea[], $5::bytea[]) AS k (tenant, request_id, body_digest, response)
+ON CONFLICT (tenant, request_id) DO UPDATE
+SET create_time = excluded.create_time, body_digest = excluded.body_digest, response = excluded.response
+WHERE requests.create_time <= $6
+RETURNING tenant, request_id
+"""
+_FIND_REQUESTS = """
+SELECT r.tenant, r.request_id, r.body_digest, r.response
+FROM unnest($1::text[], $2::text[]) AS k (tenant, request_id)
+JOIN requests AS r ON r.tenant = k.tenant AND r.request_id = k.request_id
+"""
+_SWEEP_REQUESTS = """
+DELETE FROM requests WHERE (tenant, request_id) IN (
+  SELECT tenant, request_id FROM requests WHERE create_time <= $1 ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+"""
+_INSERT_BLOCKS = """
+INSERT INTO blocks (subject_id, day, rows, first_time, last_time, hours, day_summary, hour_summary, data)
+SELECT * FROM unnest(
+  $1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::int[], $7::bytea[], $8::bytea[], $9::bytea[]
+)
+"""
+_UPDATE_LATEST = """
+UPDATE latest AS l SET version = k.version, samples = k.samples
+FROM unnest($1::bigint[], $2::bigint[], $3::bytea[]) AS k (subject_id, version, samples)
+WHERE l.subject_id = k.subject_id
+"""
+_LATEST = """
+SELECT s.tenant, s.kind, s.name, s.part, l.subject_id, l.version, l.samples
+FROM unnest($1::text[], $2::smallint[], $3::text[]) AS k (tenant, kind, name)
+JOIN subjects AS s ON s.tenant = k.tenant AND s.kind = k.kind AND s.name = k.name
+JOIN latest AS l ON l.subject_id = s.id
+"""
+_SUBJECT_IDS = """
+SELECT s.tenant, s.kind, s.name, s.part, s.id
+FROM unnest($1::text[], $2::smallint[], $3::text[], $4::text[]) AS k (tenant, kind, name, part)
+JOIN subjects AS s ON s.tenant = k.tenant AND s.kind = k.kind AND s.name = k.name AND s.part = k.part
+"""
+
+
+class Driver(Protocol):
+    """What is used of `asyncpg.Connection`, which has no types of its own."""
+
+    async def fetch(self, query: str, *args: object) -> list[Any]:
+        """Runs a query and returns its rows."""
+        ...
+
+    async def fetchval(self, query: str) -> Any:
+        """Runs a query and returns the first value of its first row."""
+        ...
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Runs a statement."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """Returns a context that begins a transaction and ends it."""
+        ...
+
+    def is_closed(self) -> bool:
+        """Tells whether the connection is closed or broken."""
+        ...
+
+
+async def append(connection: Driver, plan: AppendPlan, now: int) -> None:
+    """Carries a plan out inside the transaction that is open."""
+    rows = await connection.fetch(_LOCK_ROWS, plan.subject_ids)
+    plan.admit({subject_id: (version, samples) for subject_id, version, samples in rows})
+    requests = plan.requests
+    if requests:
+        plan.settle(await _insert_requests(connection, requests, now))
+    block_rows = plan.block_rows()
+    if block_rows:
+        blocks = [block for _, block in block_rows]
+        await connection.execute(
+            _INSERT_BLOCKS,
+            [subject_id for subject_id, _ in block_rows],
+            [block.day for block in blocks],
+            [block.rows for block in blocks],
+            [block.first_time for block in blocks],
+            [block.last_time for block in blocks],
+            [block.hours for block in blocks],
+            [block.day_summary for block in blocks],
+            [block.hour_summary for block in blocks],
+            [block.data for block in blocks],
+        )
+    latest_rows = plan.latest_rows()
+    if latest_rows:
+        await connection.execute(_UPDATE_LATEST, *_columns(latest_rows))
+
+
+async def _insert_requests(
+    connection: Driver, requests: Sequence[RequestRecord], now: int
+) -> dict[RequestKey, RequestRecord]:
+    expired = now - REQUEST_LIFETIME
+    inserted = await connection.fetch(
+        _INSERT_REQUESTS,
+        [request.tenant for request in requests],
+        [request.request_id for request in requests],
+        now,
+        [request.body_digest for request in requests],
+        [request.response for request in requests],
+        expired,
+    )
+    known = {(request.tenant, request.request_id) for request in requests} - {tuple(row) for row in inserted}
+    found: dict[RequestKey, RequestRecord] = {}
+    if known:
+        for tenant, request_id, digest, response in await connection.fetch(_FIND_REQUESTS, *_columns(sorted(known))):
+            found[tenant, request_id] = RequestRecord(tenant, request_id, digest, response)
+    await connection.execute(_SWEEP_REQUESTS, expired, 2 * len(requests))
+    return found
+
+
+async def latest(connection: Driver, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
+    """See `Database.latest`."""
+    return cast(Sequence[LatestTuple], await connection.fetch(_LATEST, *_columns(subjects)))
+
+
+async def subject_ids(connection: Driver, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
+    """See `Database.subject_ids`."""
+    rows = await connection.fetch(_SUBJECT_IDS, *_columns(keys))
+    return {(tenant, kind, name, part): id_ for tenant, kind, name, part, id_ in rows}
+
+
+def _columns(rows: Collection[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
