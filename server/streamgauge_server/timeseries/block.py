@@ -36,10 +36,12 @@ from streamgauge_server.timeseries.packing import (
     pack_numbers,
     run_lengths,
     squeeze,
+    text_array,
     unpack_bits,
     unpack_numbers,
     unsqueeze,
 )
+from streamgauge_server.timeseries.summary import encode_summary, summarise
 
 SMALL_ROWS = 32
 """Blocks with fewer rows are small: packed arrays instead of compression."""
@@ -80,11 +82,16 @@ def encode(frame: Frame) -> Block:
     day = first // MICROS_PER_DAY
     if last // MICROS_PER_DAY != day:
         raise ValueError("a block holds samples of one UTC day only")
+    hour_of_row = frame.times // MICROS_PER_HOUR
     hours = 0
-    for hour in np.unique(frame.times // MICROS_PER_HOUR).tolist():
+    for hour in np.unique(hour_of_row).tolist():
         hours |= 1 << (hour - day * 24)
-    data = seal(_message(frame).SerializeToString())
-    return Block(day, rows, first, last, hours, data, None, None)
+    by_hour = by_day = None
+    if rows >= SUMMARY_MIN_ROWS:
+        by_hour = by_day = encode_summary(summarise(frame, hour_of_row))
+        if hours & (hours - 1):
+            by_day = encode_summary(summarise(frame, np.zeros(rows, np.int64)))
+    return Block(day, rows, first, last, hours, seal(_message(frame).SerializeToString()), by_hour, by_day)
 
 
 def encode_row(time: int, start: int, values: Mapping[int, Scalar]) -> Block:
@@ -238,7 +245,7 @@ def _unpack_texts(packed: bytes) -> Values:
         message = block_pb2.Texts.FromString(unsqueeze(packed))
     except DecodeError as error:
         raise BlockCorrupt("a column of texts cannot be parsed") from error
-    words = _texts(list(message.words))
+    words = text_array(message.words)
     if not message.codes:
         return words
     codes = np.frombuffer(message.codes, _code_type(len(words)))
@@ -247,12 +254,6 @@ def _unpack_texts(packed: bytes) -> Values:
 
 def _code_type(words: int) -> str:
     return "<u1" if words <= 1 << 8 else "<u2" if words <= 1 << 16 else "<u4"
-
-
-def _texts(texts: list[str]) -> Values:
-    array = np.empty(len(texts), np.object_)
-    array[:] = texts
-    return array
 
 
 def _pick(words: Values, codes: Values) -> Values:
@@ -335,7 +336,7 @@ def _spread(value_type: ValueType, dense: Values, present: Bools | None, rows: i
 
 def _small_values(message: block_pb2.Block) -> dict[ValueType, Values]:
     """Returns the present values of a small block, all columns of a type in one array."""
-    texts = _texts(list(message.texts))
+    texts = text_array(message.texts)
     if message.text_codes:
         texts = _pick(texts, np.array(message.text_codes, np.int64))
     return {
@@ -375,7 +376,7 @@ def _rows_frame(contents: Sequence[bytes], metrics: Collection[int] | None) -> F
 
 def _joined(message: block_pb2.Block, value_type: ValueType) -> Values:
     if value_type == ValueType.STRING:
-        return _texts(list(message.texts))
+        return text_array(message.texts)
     if value_type == ValueType.DOUBLE:
         return np.fromiter(message.doubles, np.float64, len(message.doubles))
     if value_type == ValueType.INT64:

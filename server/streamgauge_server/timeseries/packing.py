@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import zstandard
@@ -96,3 +96,11 @@ def expand_runs(values: Sequence[int], lengths: Sequence[int], rows: int) -> Int
     if len(lengths) != len(values) or sum(lengths) != rows:
         raise BlockCorrupt("runs of start times do not cover the rows")
     return np.repeat(np.array(values, np.int64), lengths)
+
+
+def text_array(texts: Iterable[str]) -> Values:
+    """Returns texts as an array of Python strings."""
+    listed = list(texts)
+    array = np.empty(len(listed), np.object_)
+    array[:] = listed
+    return array

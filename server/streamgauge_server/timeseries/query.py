@@ -1,0 +1,268 @@
+"""Answers windows from blocks: plans what summaries can answer, takes the rest from samples.
+
+The rule: a day held by exactly one block, wholly inside the range and inside one window, is answered by that block's
+summary of the day; otherwise an hour held by exactly one block, again wholly inside the range and one window, by its
+summary of hours; everything else by merged samples. So a summary can never disagree with samples that overwrite it,
+and late data needs no invalidation.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streamgauge_server.model.clock import MICROS_PER_HOUR
+from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
+from streamgauge_server.timeseries import number_table, text_table
+from streamgauge_server.timeseries.block import decode_many
+from streamgauge_server.timeseries.frame import Bools, Ints
+from streamgauge_server.timeseries.number_table import Cell, NumberTable
+from streamgauge_server.timeseries.samples import changes
+from streamgauge_server.timeseries.summary import NOTHING, Summary, decode_summary, summarise
+from streamgauge_server.timeseries.text_table import TextTable
+from streamgauge_server.timeseries.windows import WindowStats as WindowStats
+from streamgauge_server.timeseries.windows import WindowTable as WindowTable
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """A row of the table `blocks`, see `block.Block`; `data` is None while it is not loaded.
+
+    `seq` orders the blocks of a subject: where samples repeat, the block with the higher one wins.
+    """
+
+    seq: int
+    day: int
+    rows: int
+    first_time: int
+    last_time: int
+    hours: int
+    hour_summary: bytes | None
+    day_summary: bytes | None
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The last sample of a metric before a range: what its first step in the range is taken from."""
+
+    time: int
+    value: Scalar
+    start: int
+
+
+def needed(blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[int]) -> set[int]:
+    """Returns the seqs of the blocks whose samples are needed by `aggregate` and not loaded yet.
+
+    The windows are [bounds[i], bounds[i + 1]), cut to [start, end).
+    """
+    return {block.seq for block in _plan(blocks, start, end, bounds).sampled if block.data is None}
+
+
+def aggregate(
+    blocks: Sequence[StoredBlock],
+    start: int,
+    end: int,
+    bounds: Sequence[int],
+    metrics: Collection[int] | None = None,
+    baseline: Mapping[int, Baseline] | None = None,
+) -> WindowTable:
+    """Returns the statistics of one subject or part over the windows [bounds[i], bounds[i + 1]) cut to [start, end).
+
+    The answer is that of the merged samples of all blocks. An increase belongs to the window of the later sample; the
+    first one in the range is taken from the metric's `baseline`, and is nothing where there is none. At a reset (both
+    start times known and different, or a fall) the whole new value is the increase.
+
+    Raises ValueError when a block that is `needed` is not loaded, BlockCorrupt when stored bytes are damaged.
+    """
+    plan = _plan(blocks, start, end, bounds)
+    pieces = [
+        *_summary_pieces(plan, metrics),
+        *([_sampled_piece(plan, bounds, metrics)] if plan.sampled else ()),
+    ]
+    numbers = [piece.numbers for piece in pieces if piece.numbers.shape[1]]
+    edges = np.array(bounds, np.int64)
+    tables: list[tuple[NumberTable | TextTable, Ints]] = []
+    if numbers:
+        joined = _wanted(np.concatenate(numbers, axis=1), metrics)
+        for table in number_table.by_type(joined):
+            windows = np.searchsorted(edges, table[Cell.FIRST_TIME], side="right") - 1
+            tables.append(number_table.combine(table, windows, baseline or {}))
+    texts = text_table.join([piece.texts for piece in pieces if len(piece.texts.metrics)])
+    if metrics is not None:
+        texts = texts.take(np.isin(texts.metrics, np.array(list(metrics), np.int64)))
+    if len(texts.metrics):
+        tables.append(text_table.combine(texts, np.searchsorted(edges, texts.first_times, side="right") - 1))
+    return WindowTable(len(bounds) - 1, tables)
+
+
+def baseline(blocks: Sequence[StoredBlock], before: int, metrics: Collection[int] | None = None) -> dict[int, Baseline]:
+    """Returns the newest sample before a moment of each number and boolean metric that has one in these blocks.
+
+    Raises ValueError when a block of `needed_for_baseline` is not loaded, BlockCorrupt when stored bytes are damaged.
+    """
+    found: dict[int, Baseline] = {}
+    by_day: dict[int, list[StoredBlock]] = {}
+    for block in blocks:
+        by_day.setdefault(block.day, []).append(block)
+    for day in sorted(by_day, reverse=True):
+        missing = None if metrics is None else [metric for metric in metrics if metric not in found]
+        if missing is not None and not missing:
+            break
+        table = aggregate(by_day[day], *_history(before), missing)
+        for metric in table.metrics:
+            stats = table.stats(metric)
+            if stats is not None and stats.type != ValueType.STRING and metric not in found:
+                found[metric] = Baseline(int(stats.last_time[0]), stats.last.tolist()[0], int(stats.last_start[0]))
+    return found
+
+
+def needed_for_baseline(blocks: Sequence[StoredBlock], before: int) -> set[int]:
+    """Returns the seqs of the blocks whose samples are needed by `baseline` and not loaded yet."""
+    return needed(blocks, *_history(before))
+
+
+def lifetime_of(
+    blocks: Sequence[StoredBlock], before: int = INT64_MAX, metrics: Collection[int] | None = None
+) -> dict[int, int | float]:
+    """Returns the lifetime total of each metric up to a moment, from all blocks of its subject or part.
+
+    Of a number, the first value ever and all increases since; of a boolean 1 if it was ever true, else 0; of a text 0:
+    what `LatestSample.lifetime` holds. Needs the samples of `needed_for_baseline(blocks, before)`.
+    """
+    table = aggregate(blocks, *_history(before), metrics)
+    lifetimes: dict[int, int | float] = {}
+    for metric in table.metrics:
+        stats = table.stats(metric)
+        if stats is None or stats.type == ValueType.STRING:
+            lifetimes[metric] = 0
+        elif stats.type == ValueType.BOOL:
+            lifetimes[metric] = int(stats.max[0])
+        else:
+            lifetimes[metric] = stats.cumulative().tolist()[0]
+    return lifetimes
+
+
+def _history(before: int) -> tuple[int, int, tuple[int, int]]:
+    """Returns start, end and window bounds of everything before a moment."""
+    return INT64_MIN, before, (INT64_MIN, before)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """Where the answer comes from."""
+
+    low: int
+    """The first moment that is in the range and in a window; `high` is the first one after."""
+    high: int
+    days: list[StoredBlock] = field(default_factory=list)
+    """Blocks answered by their summary of the day."""
+    hours: list[tuple[StoredBlock, int]] = field(default_factory=list)
+    """Blocks answered by their summary of hours, with the bitmap of these hours."""
+    sampled: list[StoredBlock] = field(default_factory=list)
+    """Blocks whose samples are read, in the order in which later ones win."""
+    sampled_hours: list[int] = field(default_factory=list)
+    """The hours that are answered by samples, counted from 1970."""
+
+
+def _plan(blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[int]) -> _Plan:
+    low, high = max(start, bounds[0]), min(end, bounds[-1])
+    plan = _Plan(low, high)
+    by_day: dict[int, list[StoredBlock]] = {}
+    for block in blocks:
+        if block.first_time < high and block.last_time >= low:
+            by_day.setdefault(block.day, []).append(block)
+    # Only these cut hours in two: the range's ends and bounds that are not on the hour.
+    edges = [low, *bounds[bisect_right(bounds, low) : bisect_right(bounds, high - 1)], high]
+    uneven = [edge for edge in edges if edge % MICROS_PER_HOUR]
+    for day in sorted(by_day):
+        held = by_day[day]
+        if len(held) == 1 and held[0].day_summary is not None:
+            block = held[0]
+            inside = low <= block.first_time and block.last_time < high
+            if inside and bisect_right(edges, block.first_time) == bisect_right(edges, block.last_time):
+                plan.days.append(block)
+                continue
+        _plan_hours(plan, day, held, uneven)
+    return plan
+
+
+def _plan_hours(plan: _Plan, day: int, held: list[StoredBlock], uneven: Sequence[int]) -> None:
+    first_hour = day * 24
+    held_once = held_twice = 0
+    for block in held:
+        held_twice |= held_once & block.hours
+        held_once |= block.hours
+    left = held_once & _hours_between(plan.low, plan.high, first_hour)
+    lone = left & ~held_twice
+    if lone:
+        for block in held:
+            if block.hour_summary is not None and block.hours & lone:
+                cut = 0
+                for edge in uneven[bisect_right(uneven, block.first_time) : bisect_right(uneven, block.last_time)]:
+                    cut |= 1 << (edge // MICROS_PER_HOUR - first_hour)
+                answered = block.hours & lone & ~cut
+                if answered:
+                    plan.hours.append((block, answered))
+                    left &= ~answered
+    if left:
+        plan.sampled.extend(sorted((block for block in held if block.hours & left), key=_by_seq))
+        plan.sampled_hours.extend(first_hour + hour for hour in range(24) if left >> hour & 1)
+
+
+def _by_seq(block: StoredBlock) -> int:
+    return block.seq
+
+
+def _hours_between(low: int, high: int, first_hour: int) -> int:
+    """Returns the bitmap of the hours of a day that hold moments of [low, high)."""
+    begin = min(max(low // MICROS_PER_HOUR - first_hour, 0), 24)
+    end = min(max(-(-high // MICROS_PER_HOUR) - first_hour, 0), 24)
+    return (1 << end) - (1 << begin) if end > begin else 0
+
+
+def _summary_pieces(plan: _Plan, metrics: Collection[int] | None) -> list[Summary]:
+    pieces = [decode_summary(block.day_summary, metrics) for block in plan.days if block.day_summary is not None]
+    for block, hours in plan.hours:
+        if block.hour_summary is not None:
+            piece = decode_summary(block.hour_summary, metrics)
+            pieces.append(piece if hours == block.hours else _only_hours(piece, block.day, hours))
+    return pieces
+
+
+def _only_hours(piece: Summary, day: int, hours: int) -> Summary:
+    """Returns the entries of some hours of a summary by hours."""
+    chosen = np.array([hours >> hour & 1 for hour in range(24)], np.bool_)
+
+    def kept(first_times: Ints) -> Bools:
+        return chosen[first_times // MICROS_PER_HOUR - day * 24]
+
+    return Summary(
+        piece.numbers[:, kept(piece.numbers[Cell.FIRST_TIME])], piece.texts.take(kept(piece.texts.first_times))
+    )
+
+
+def _sampled_piece(plan: _Plan, bounds: Sequence[int], metrics: Collection[int] | None) -> Summary:
+    """Returns the summary of what samples answer, in buckets that summaries of other hours do not reach into."""
+    data = [block.data for block in plan.sampled if block.data is not None]
+    if len(data) != len(plan.sampled):
+        raise ValueError("samples are needed of blocks that are not loaded")
+    frame = decode_many(data, metrics)
+    times = frame.times
+    if not frame.columns:
+        return NOTHING
+    hours = times // MICROS_PER_HOUR
+    rows = np.flatnonzero(np.isin(hours, plan.sampled_hours) & (times >= plan.low) & (times < plan.high))
+    buckets: Ints = np.searchsorted(np.array(bounds, np.int64), times, side="right")
+    if plan.days or plan.hours:
+        buckets = np.cumsum(changes(hours, buckets))
+    return summarise(frame, buckets, rows)
+
+
+def _wanted(table: NumberTable, metrics: Collection[int] | None) -> NumberTable:
+    if metrics is None:
+        return table
+    return table[:, np.isin(table[Cell.METRIC], np.array(list(metrics), np.int64))]
