@@ -1,0 +1,67 @@
+"""Options that questions about metrics share: range, windows, metrics, how counters are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from streamgauge.cli.times import to_moment
+from streamgauge.enums import CounterMode, WindowUnit
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+UNITS = [unit.value for unit in WindowUnit if unit is not WindowUnit.UNKNOWN]
+
+
+def range_options(function: F) -> F:
+    """Adds `--from` and `--to`."""
+    start = click.option(
+        "--from",
+        "start",
+        metavar="TIME",
+        callback=to_moment,
+        help="The first moment, ISO 8601 or -24h.  [default: -24h]",
+    )
+    end = click.option(
+        "--to", "end", metavar="TIME", callback=to_moment, help="The first moment after the range.  [default: now]"
+    )
+    return start(end(function))
+
+
+def window_options(*, default_unit: str | None) -> Callable[[F], F]:
+    """Adds `--unit` and `--interval`."""
+    note = f"  [default: {default_unit}]" if default_unit else "  [default: one window, the whole range]"
+
+    def add(function: F) -> F:
+        unit = click.option("--unit", type=click.Choice(UNITS), help=f"The unit of a window, UTC.{note}")
+        interval = click.option("--interval", type=int, metavar="N", help="How many units a window has.  [default: 1]")
+        return unit(interval(function))
+
+    return add
+
+
+def metric_option(help_: str) -> Callable[[F], F]:
+    """Adds `--metric`, which may be repeated."""
+    return click.option("-m", "--metric", "metrics", multiple=True, metavar="NAME", help=help_)
+
+
+def counter_mode_option(function: F) -> F:
+    """Adds `--counter-mode`."""
+    return click.option(
+        "--counter-mode",
+        type=click.Choice([mode.value for mode in CounterMode]),
+        help="How counters are read: growth, total since the first sample, or as written.  [default: increase]",
+    )(function)
+
+
+def to_labels(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> dict[str, str]:
+    """Click's callback of `KEY=VALUE` options."""
+    labels = {}
+    for text in value:
+        key, equals, label = text.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", ctx, param)
+        labels[key] = label
+    return labels
