@@ -2,11 +2,158 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY
 from streamgauge_server.storage.store import Store
+from streamgauge_server.timeseries.block import decode
+from streamgauge_server.timeseries.number_table import Cell
+from streamgauge_server.timeseries.query import (
+    Baseline,
+    StoredBlock,
+    WindowTable,
+    aggregate,
+    baseline,
+    lifetime_of,
+    needed,
+    needed_for_baseline,
+)
+from streamgauge_server.timeseries.summary import decode_summary
+
+_Loaded = dict[int, list[StoredBlock]]
+_LAST_DAY = MAX_MICROS // MICROS_PER_DAY
+_OFF_LOOP_BLOCKS = 400
+"""Answers out of more blocks are computed in a thread, so that other calls do not wait for them."""
+_MAX_HOUR_DAYS = 100
+"""Beyond this many days that windows cut in two, the summaries of hours are loaded for all days."""
+
+CountersAmong = Callable[[Collection[int]], Awaitable[Collection[int]]]
 
 
 class BlockReader:
-    """Reads aggregated windows of subjects' parts; one instance serves all callers."""
+    """Reads the statistics of subjects' parts over windows; one instance serves all callers."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._blocks = store.blocks
+
+    async def tables(
+        self,
+        subject_ids: Sequence[int],
+        start: int,
+        end: int,
+        bounds: Sequence[int],
+        *,
+        metrics: Collection[int] | None,
+        counters_among: CountersAmong | None,
+    ) -> dict[int, WindowTable]:
+        """Returns the statistics of each subject or part over windows cut to [start, end), by subject id.
+
+        The first increase in the range is taken from the last sample before it, for the metrics that `counters_among`
+        picks out of those in the range; without it the first sample in the range adds nothing.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+            BlockCorrupt: stored bytes are damaged.
+        """
+        # The day before is loaded along: most often it holds the baselines.
+        first_day = start // MICROS_PER_DAY - (counters_among is not None)
+        blocks = await self._blocks.load(
+            subject_ids,
+            max(first_day, 0),
+            (end - 1) // MICROS_PER_DAY,
+            summaries=True,
+            hour_summary_days=_days_by_hours([start, end, *bounds[1:-1]]),
+        )
+        await self._fill(blocks, lambda held: needed(held, start, end, bounds))
+        tables = await _compute(blocks, lambda id_, held: aggregate(held, start, end, bounds, metrics))
+        if counters_among is None:
+            return tables
+        counters = set(await counters_among({metric for table in tables.values() for metric in table.metrics}))
+        wanted = {id_: both for id_, table in tables.items() if (both := counters.intersection(table.metrics))}
+        baselines = await self._baselines(blocks, start, wanted)
+        with_baseline = {id_: blocks[id_] for id_, found in baselines.items() if found}
+        return tables | await _compute(
+            with_baseline, lambda id_, held: aggregate(held, start, end, bounds, metrics, baselines[id_])
+        )
+
+    async def lifetimes(self, subject_id: int, metrics: Collection[int]) -> dict[int, int | float]:
+        """Returns the lifetime totals of metrics of one part, out of everything that is stored of it.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+            BlockCorrupt: stored bytes are damaged.
+        """
+        blocks = await self._blocks.load([subject_id], 0, _LAST_DAY, summaries=True, hour_summary_days=())
+        await self._fill(blocks, lambda held: needed_for_baseline(held, MAX_MICROS))
+        return lifetime_of(blocks[subject_id], metrics=metrics)
+
+    async def _baselines(
+        self, blocks: Mapping[int, list[StoredBlock]], start: int, wanted: Mapping[int, set[int]]
+    ) -> dict[int, dict[int, Baseline]]:
+        """Returns the last samples before a range: out of the blocks at hand, then out of ever older ones."""
+        before = {id_: [block for block in blocks[id_] if block.first_time < start] for id_ in wanted}
+        found = await self._newest(before, start, wanted)
+        missing = {id_: left for id_, metrics in wanted.items() if (left := metrics - found[id_].keys())}
+        if not missing:
+            return found
+        older = await self._blocks.days_before(
+            list(missing),
+            max(start // MICROS_PER_DAY - 1, 0),
+            enough=lambda id_, held: missing[id_] <= _metrics_in(held),
+        )
+        for id_, more in (await self._newest(older, start, missing)).items():
+            found[id_] |= more
+        return found
+
+    async def _newest(
+        self, blocks: _Loaded, before: int, wanted: Mapping[int, Collection[int]]
+    ) -> dict[int, dict[int, Baseline]]:
+        await self._fill(blocks, lambda held: needed_for_baseline(held, before))
+        return {id_: baseline(held, before, wanted[id_]) for id_, held in blocks.items()}
+
+    async def _fill(self, blocks: _Loaded, which: Callable[[Sequence[StoredBlock]], set[int]]) -> None:
+        """Loads the samples of those blocks that `which` names by seq."""
+        lacking = {id_: seqs for id_, held in blocks.items() if held and (seqs := which(held))}
+        keys = [
+            (id_, block.day, block.seq) for id_, seqs in lacking.items() for block in blocks[id_] if block.seq in seqs
+        ]
+        if not keys:
+            return
+        data = await self._blocks.load_data(keys)
+        for id_ in lacking:
+            # A block that is gone was deleted with its subject since the first statement.
+            blocks[id_] = [
+                replace(block, data=data.get(block.seq)) if block.seq in lacking[id_] else block
+                for block in blocks[id_]
+                if block.seq not in lacking[id_] or block.seq in data
+            ]
+
+
+async def _compute(
+    blocks: Mapping[int, list[StoredBlock]], work: Callable[[int, list[StoredBlock]], WindowTable]
+) -> dict[int, WindowTable]:
+    def compute() -> dict[int, WindowTable]:
+        return {id_: work(id_, held) for id_, held in blocks.items()}
+
+    if sum(map(len, blocks.values())) > _OFF_LOOP_BLOCKS:
+        return await asyncio.to_thread(compute)
+    return compute()
+
+
+def _days_by_hours(edges: Iterable[int]) -> set[int] | None:
+    """Returns the days that an edge of a window or of the range cuts in two, None (all days) when they are many."""
+    days = {edge // MICROS_PER_DAY for edge in edges if edge % MICROS_PER_DAY}
+    return days if len(days) <= _MAX_HOUR_DAYS else None
+
+
+def _metrics_in(blocks: Iterable[StoredBlock]) -> set[int]:
+    """Returns the metrics that blocks hold, as far as that is known without loading more."""
+    found: set[int] = set()
+    for block in blocks:
+        if block.day_summary is not None:
+            found.update(decode_summary(block.day_summary).numbers[Cell.METRIC].tolist())
+        elif block.data is not None:
+            found.update(decode(block.data).columns)
+    return found

@@ -16,6 +16,7 @@ from streamgauge_server.model.values import (
     ALLOWED_AGGREGATES,
     Aggregate,
     CounterMode,
+    MetricKind,
     SubjectKind,
 )
 from streamgauge_server.model.windows import Window
@@ -109,6 +110,12 @@ class MetricsQuery:
         start, end, bounds = self._range(question)
         named = await self._named(caller, question)
         parts = await self._store.subjects.parts(caller.tenant, question.subjects)
+        kinds = {subject.kind for subject in parts}
+
+        async def counters_among(metrics: Collection[int]) -> list[int]:
+            known = [await self._descriptors.by_id(caller.tenant, kind, metrics) for kind in kinds]
+            return [i for i in metrics if any(i in by_id and by_id[i].kind == MetricKind.COUNTER for by_id in known)]
+
         cumulative = question.mode == CounterMode.CUMULATIVE and not question.aggregates
         tables = await self._blocks.tables(
             [subject_id for by_part in parts.values() for subject_id in by_part.values()],
@@ -116,7 +123,7 @@ class MetricsQuery:
             end,
             [0, start, *bounds[1:]] if cumulative else bounds,
             metrics=None if named is None else [d.id for by_name in named.values() for d in by_name.values()],
-            with_baseline=not cumulative,
+            counters_among=None if cumulative else counters_among,
         )
         seconds = window_seconds(bounds, start, end)
         series: list[Series] = []
@@ -233,11 +240,12 @@ def _series(
             if column is not None:
                 columns.append(column)
         if question.window is None:
-            summaries[descriptor.metric] = _summary([s.after_first() for s in stats] if shifted else stats)
+            of_range = [s.after_first() for s in stats] if shifted else stats
+            summaries[descriptor.metric] = _summary(of_range, counter=descriptor.kind == MetricKind.COUNTER)
     return Series(subject, part, columns, summaries)
 
 
-def _summary(stats: Sequence[WindowStats]) -> RangeSummary:
+def _summary(stats: Sequence[WindowStats], *, counter: bool) -> RangeSummary:
     present = [s for s in stats if s.present[0]]
     if not present:
         return RangeSummary()
@@ -245,7 +253,7 @@ def _summary(stats: Sequence[WindowStats]) -> RangeSummary:
         sum(int(s.count[0]) for s in present),
         min(int(s.first_time[0]) for s in present),
         max(int(s.last_time[0]) for s in present),
-        sum(int(s.resets[0]) for s in present),
+        sum(int(s.resets[0]) for s in present) if counter else 0,
     )
 
 

@@ -139,12 +139,7 @@ def _read(aggregate: Aggregate, stats: WindowStats, seconds: NDArray[np.float64]
 def _cumulative(stats: WindowStats) -> _Part:
     """Returns the total at the end of each window; a part without new samples keeps its total."""
     seen = np.logical_or.accumulate(stats.present)
-    first = stats.first[np.argmax(stats.present)] if seen[-1] else 0
-    growth = np.where(stats.present, stats.increase, 0)
-    if growth.dtype == np.int64 and abs(int(first)) + float(np.abs(growth.astype(np.float64)).sum()) > INT64_MAX // 2:
-        growth = growth.astype(object)
-    total = np.cumsum(growth) + (int(first) if growth.dtype == object else first)
-    return _Part(total[1:], seen[1:], stats.last_time[1:])
+    return _Part(stats.cumulative()[1:], seen[1:], stats.last_time[1:])
 
 
 def _combine(combination: PartCombination, parts: Sequence[_Part], descriptor: MetricDescriptor) -> _Part:
