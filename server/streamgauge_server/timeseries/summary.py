@@ -123,13 +123,9 @@ def _shuffle(table: NumberTable) -> bytes:
 def _unshuffle(plain: bytes, count: int) -> NumberTable:
     if len(plain) != len(Cell) * 8 * count:
         raise BlockCorrupt(f"a summary of {count} entries has {len(plain)} bytes of numbers")
+    cells = np.empty((len(Cell), count), "<i8")
     planes = np.frombuffer(plain, np.uint8).reshape(len(Cell), 8, count)
-    cells = (
-        np.ascontiguousarray(planes.transpose(0, 2, 1))
-        .view("<i8")
-        .reshape(len(Cell), count)
-        .astype(np.int64, copy=False)
-    )
+    cells.view(np.uint8).reshape(len(Cell), count, 8)[:] = planes.transpose(0, 2, 1)
     for line, base in _RELATIVE:
         cells[line] += cells[base]
     return cells
