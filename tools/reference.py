@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import snapshot
+from streamgauge_server import configuration
 from streamgauge_server.model.entities import READ_SCOPE, SCOPES, WRITE_SCOPE
 from streamgauge_server.model.errors import Reason
 from streamgauge_server.model.limits import Limits
@@ -28,7 +30,8 @@ are defined, in [`protos/streamgauge/v1`](../protos/streamgauge/v1); their HTTP 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Returns a Markdown table."""
-    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(line)} |" for line in lines), ""]
 
 
 def limits() -> list[str]:
@@ -75,9 +78,30 @@ def metrics() -> list[str]:
     return ["## Built-in metrics of a source", "", *table(head, rows)]
 
 
+def settings() -> list[str]:
+    """Returns the section about the server's settings."""
+    rows = [
+        (f"`{entry.name}`", f"`{entry.variable}`", entry.type, default_of(entry), entry.description)
+        for entry in configuration.reference()
+        if not entry.name.startswith("limits.")
+    ]
+    about = """\
+Flags over environment variables over the TOML file named by `--config` or `STREAMGAUGE_CONFIG` over defaults. A dot in
+a name is a table in TOML. Every limit is a setting as well: `limits.max_windows`, `STREAMGAUGE_LIMITS__MAX_WINDOWS`.
+"""
+    return ["## Settings", "", about, *table(("setting", "variable", "type", "default", "what it does"), rows)]
+
+
+def default_of(entry: configuration.Entry) -> str:
+    """Returns a setting's default as it would be written in TOML."""
+    if entry.default is None:
+        return "none"
+    return f"`{json.dumps(entry.default)}`"
+
+
 def page() -> str:
     """Returns the whole page."""
-    sections = [HEAD, *limits(), *scopes(), *errors(), *metrics()]
+    sections = [HEAD, *settings(), *limits(), *scopes(), *errors(), *metrics()]
     return "\n".join(sections).rstrip() + "\n"
 
 

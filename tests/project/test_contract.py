@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -120,6 +121,18 @@ def test_every_rpc_has_a_rule_of_its_own_under_v1() -> None:
     paths = [(verb, re.sub(r"\{[\w.]+(?:=([^}]*))?\}", r"\1", path)) for verb, path, *_ in map(str.split, lines)]
     assert len(set(paths)) == len(paths)
     assert all(path.startswith("/v1/") and not path.endswith("/") for _, path in paths)
+
+
+def test_the_service_config_knows_every_rpc_and_is_the_one_in_the_package() -> None:
+    shared = ROOT / "sdk/service_config.json"
+    assert shared.read_bytes() == (ROOT / "sdk/python/streamgauge/service_config.json").read_bytes()
+    configured = [
+        f"{name['service']}.{name['method']}"
+        for entry in json.loads(shared.read_text(encoding="utf-8"))["methodConfig"]
+        for name in entry["name"]
+    ]
+    rpcs = [m.full_name for module in MODULES for s in module.DESCRIPTOR.services_by_name.values() for m in s.methods]
+    assert sorted(configured) == sorted(rpcs)
 
 
 def test_every_rpc_has_a_request_and_a_response_of_its_own_name() -> None:

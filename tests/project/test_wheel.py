@@ -38,15 +38,21 @@ SERVER_ONLY = (
 """What a program that only uses the SDK must not need."""
 
 CONSUMER = """\
-from streamgauge import Client, Observation
+from streamgauge import Client, Observation, SourceNotFoundError
 
 
-def newest(client: Client, source: str) -> float:
-    client.write_metrics([Observation(f"sources/{source}", {"eventTotal": 1})])
-    for value in client.get_latest(source):
-        reveal_type(value)
-    return 0.0
+def grown(client: Client, source: str) -> dict[str, int | float]:
+    client.metrics.write([Observation(f"sources/{source}", {"byteTotal": 1024})]).raise_for_rejected()
+    try:
+        summary = client.sources.timesummary(source, metrics=["byteTotal"])
+    except SourceNotFoundError as error:
+        reveal_type(error.request_id)
+        return {}
+    found = {name: metric.value for name, metric in summary.values.items()}
+    reveal_type(summary.end)
+    return {name: value for name, value in found.items() if isinstance(value, (int, float))}
 """
+"""A program of a user who checks types as strictly as we do."""
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -123,8 +129,11 @@ def test_the_sdk_works_without_what_the_server_needs(clean: Path, tmp_path: Path
 import importlib.util, sys
 import streamgauge
 assert [m for m in {SERVER_ONLY!r} if importlib.util.find_spec(m)] == []
-with streamgauge.Client("127.0.0.1:1", insecure=True, timeout=0.2) as client:
-    pass
+with streamgauge.Client("127.0.0.1:1", timeout=0.5) as client:
+    try:
+        client.server.info()
+    except streamgauge.UnavailableError:
+        pass
 assert [m for m in sys.modules if m.startswith("streamgauge_server")] == []
 print(streamgauge.__version__)
 """
@@ -154,3 +163,4 @@ def test_a_typed_program_against_the_wheel_passes_mypy_strict(clean: Path, tmp_p
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+    assert re.findall(r'Revealed type is "([^"]+)"', done.stdout) == ["str", "datetime.datetime"]
