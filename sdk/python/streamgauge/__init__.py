@@ -11,8 +11,17 @@ Errors are `StreamgaugeError` and its classes by status code and reason. Tests f
 `streamgauge.testing`. The package's logger is `streamgauge`.
 """
 
+from streamgauge._batches import (
+    FailureKind,
+    Overflow,
+    QueueFullError,
+    WriteFailure,
+    WriterClosedError,
+    WriterStats,
+)
 from streamgauge._version import __version__
 from streamgauge.aio_client import AsyncClient
+from streamgauge.aio_writer import AsyncMetricWriter
 from streamgauge.client import Client
 from streamgauge.descriptors import KEEP
 from streamgauge.enums import (
@@ -91,6 +100,7 @@ from streamgauge.results import (
     TimeSeries,
     TimeSummary,
 )
+from streamgauge.writer import MetricWriter
 
 __all__ = [
     "KEEP",
@@ -99,6 +109,7 @@ __all__ = [
     "AggregateNotAllowedError",
     "AlreadyExistsError",
     "AsyncClient",
+    "AsyncMetricWriter",
     "AsyncPager",
     "Client",
     "Column",
@@ -106,6 +117,7 @@ __all__ = [
     "DeadlineExceededError",
     "EtagMismatchError",
     "FailedPreconditionError",
+    "FailureKind",
     "Frame",
     "ImportResult",
     "InternalError",
@@ -122,16 +134,19 @@ __all__ = [
     "MetricMetadata",
     "MetricNotFoundError",
     "MetricSummary",
+    "MetricWriter",
     "NewToken",
     "NotFoundError",
     "Observation",
     "OutOfRangeError",
+    "Overflow",
     "Page",
     "PageTokenMismatchError",
     "Pager",
     "PartCombination",
     "PermissionDeniedError",
     "QueryResult",
+    "QueueFullError",
     "RateLimitedError",
     "Reason",
     "RejectedItemsError",
@@ -171,6 +186,9 @@ __all__ = [
     "WindowUnit",
     "WriteConflictError",
     "WriteError",
+    "WriteFailure",
     "WriteResult",
+    "WriterClosedError",
+    "WriterStats",
     "__version__",
 ]

@@ -16,8 +16,9 @@ import grpc.aio
 from streamgauge import _forks, _retry
 from streamgauge._connection import Connection
 from streamgauge._method import Deserializer, Metadata, Method, Serializer, inherited, or_none
-from streamgauge._service_config import ServiceConfig, load
+from streamgauge._service_config import WRITE_METRICS, RetryPolicy, ServiceConfig, load
 from streamgauge.errors import from_rpc_error
+from streamgauge.v1 import metrics_service_pb2
 
 logger = logging.getLogger("streamgauge")
 
@@ -133,6 +134,13 @@ class AsyncUnaryCall(Method[AsyncCallingChannel]):
             logger.debug("%s failed (%s), trying again in %.3f s", self.path, error, wait)
             await clock.sleep(wait)
             attempt += 1
+
+
+def raw_writes(channel: AsyncCallingChannel) -> tuple[AsyncUnaryCall, RetryPolicy]:
+    """Returns WriteMetrics for requests that are encoded already, never tried again, and its back-off."""
+    policy, backoff = load().writes()
+    decode = metrics_service_pb2.WriteMetricsResponse.FromString
+    return AsyncUnaryCall(channel, WRITE_METRICS, None, decode, policy), backoff
 
 
 class AsyncStreamCall(Method[AsyncCallingChannel]):

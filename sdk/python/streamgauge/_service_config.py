@@ -8,12 +8,14 @@ file's timeout as an upper bound, so that a caller could not ask for more. The c
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import grpc
+
+WRITE_METRICS = "/streamgauge.v1.MetricsService/WriteMetrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ class ServiceConfig:
     def policy(self, path: str) -> MethodPolicy:
         """Returns the policy of a method by its full path, such as `/streamgauge.v1.SourceService/GetSource`."""
         return self.methods[path]
+
+    def writes(self) -> tuple[MethodPolicy, RetryPolicy]:
+        """Returns how a writer sends: the policy of WriteMetrics without its retries, and the back-off of the writer's."""
+        policy = self.policy(WRITE_METRICS)
+        if policy.retry is None:
+            raise ValueError(f"the service config has no retryPolicy for {WRITE_METRICS}")
+        return replace(policy, retry=None), policy.retry
 
 
 def _seconds(duration: str) -> float:

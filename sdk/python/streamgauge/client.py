@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from streamgauge._calls import CallingChannel
+from streamgauge._calls import CallingChannel, UnaryCall, raw_writes
 from streamgauge._connection import DEFAULT_TARGET, CertificatePair, Connection, Tls, Token, from_env
+from streamgauge._service_config import RetryPolicy
 from streamgauge._stubs import Stubs
 from streamgauge.metrics import Metrics
 from streamgauge.server import Server
@@ -70,6 +71,10 @@ class Client:
         self.metrics = Metrics(self.stubs.metrics)
         self.tokens = Tokens(self.stubs.tokens)
         self.server = Server(self.stubs.server)
+
+    def _raw_writes(self) -> tuple[UnaryCall, RetryPolicy]:
+        """Returns what a writer sends encoded batches with, and the back-off of its retries, which it does itself."""
+        return raw_writes(self._channel)
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:

@@ -1,0 +1,257 @@
+"""The queue and the task behind an `AsyncMetricWriter`, the twin of `_worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import weakref
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from streamgauge import _forks
+from streamgauge._aio_calls import AsyncClock
+from streamgauge._batches import (
+    Batch,
+    BatchQueue,
+    FailureKind,
+    OnError,
+    Overflow,
+    QueueFullError,
+    WriteFailure,
+    WriterClosedError,
+    WriterOptions,
+    WriterStats,
+    may_pass,
+    pause,
+    rejected,
+    settled,
+)
+from streamgauge._service_config import RetryPolicy
+from streamgauge.v1 import metrics_service_pb2
+
+logger = logging.getLogger("streamgauge")
+
+Send = Callable[[bytes], Awaitable[metrics_service_pb2.WriteMetricsResponse]]
+
+
+class AsyncWorker:
+    """The queue and the task behind an `AsyncMetricWriter`, apart from it so that the task does not keep it alive.
+
+    Everything happens in one event loop, so between two awaits nothing else does and no lock is needed.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        policy: RetryPolicy,
+        options: WriterOptions,
+        on_error: OnError,
+        clock: AsyncClock | None = None,
+    ) -> None:
+        self._send = send
+        self._policy = policy
+        self._options = options
+        self._on_error = on_error
+        self._clock = clock or AsyncClock()
+        self._closed = False
+        self._begin()
+        _workers.add(self)
+        _forks.register(self)
+
+    def _begin(self) -> None:
+        self._change = asyncio.Event()
+        self._queue = BatchQueue(self._options)
+        self._under_way: Batch | None = None
+        self._flush_before = 0  # observations of a lower number are to be sent now
+        self._dropped = 0  # not reported yet
+        self._abandoned = False
+        self._books = WriterStats()
+        self._task: asyncio.Task[None] | None = None
+
+    def reset_after_fork(self) -> None:
+        """Begins anew in the child: what was taken belongs to the parent, which sends it."""
+        self._begin()
+
+    @property
+    def stats(self) -> WriterStats:
+        """The books."""
+        return replace(self._books, queued=self._waiting())
+
+    async def put(self, encoded: bytes) -> None:
+        """Takes one encoded observation. QueueFullError, WriterClosedError."""
+        if len(encoded) > self._options.max_queue_bytes:
+            raise ValueError(f"an observation of {len(encoded)} bytes does not fit into the queue")
+        self._check_open()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="streamgauge-writer")
+        if not self._queue.fits(len(encoded)):
+            await self._make_room(len(encoded))
+        self._queue.push(encoded, self._clock.now())
+        if len(self._queue) == 1 or self._queue.full_batch():
+            self._changed()
+
+    async def flush(self, timeout: float | None) -> None:
+        """Waits until everything taken so far is answered. TimeoutError."""
+        target = self._queue.next
+        self._flush_before = max(self._flush_before, target)
+        self._changed()
+        if not await self._wait_for(lambda: self._answered(target), timeout):
+            raise TimeoutError(f"{self._waiting()} observations are not answered after {timeout} s")
+
+    def stop(self) -> None:
+        """Takes no more and lets the task end when everything is sent. Called by the garbage collector."""
+        self._closed = True
+        loop = self._task.get_loop() if self._task is not None else None
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._changed)
+
+    async def close(self, timeout: float | None) -> None:
+        """Takes no more, sends what is left, reports what could not be sent in time."""
+        self._closed = True
+        self._changed()
+        seconds = self._options.close_timeout if timeout is None else timeout
+        if not await self._wait_for(lambda: not self._waiting(), seconds) and self._task is not None:
+            self.give_up()
+            self._task.cancel()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Takes no more and reports what is left as unsent."""
+        unsent = (self._under_way.items if self._under_way is not None else ()) + self._queue.clear()
+        self._under_way, self._abandoned, self._closed = None, True, True
+        self._books = replace(self._books, unsent=self._books.unsent + len(unsent))
+        self._changed()
+        self._report_dropped()
+        if unsent:
+            self._report(WriteFailure(FailureKind.UNSENT, len(unsent), encoded=unsent))
+
+    def _changed(self) -> None:
+        """Wakes whoever waits for something to change."""
+        happened, self._change = self._change, asyncio.Event()
+        happened.set()
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Waits for a change, or until the time is over."""
+        change = self._change
+        try:
+            async with asyncio.timeout(seconds):
+                await change.wait()
+        except TimeoutError:
+            return
+
+    async def _wait_for(self, predicate: Callable[[], bool], timeout: float | None) -> bool:
+        """Waits until the predicate holds. False when the time is over before."""
+        until = None if timeout is None else self._clock.now() + timeout
+        while not predicate():
+            left = None if until is None else until - self._clock.now()
+            if left is not None and left <= 0:
+                return False
+            await self._wait(left)
+        return True
+
+    def _waiting(self) -> int:
+        return len(self._queue) + (len(self._under_way.items) if self._under_way is not None else 0)
+
+    def _answered(self, target: int) -> bool:
+        first = self._under_way.first if self._under_way is not None else self._queue.head
+        return first >= target
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise WriterClosedError("the writer is closed")
+
+    async def _make_room(self, size: int) -> None:
+        policy = Overflow(self._options.overflow)
+        if policy is Overflow.DROP_OLDEST:
+            dropped = self._queue.make_room(size)
+            self._dropped += dropped
+            self._books = replace(self._books, dropped=self._books.dropped + dropped)
+            return
+        if policy is Overflow.BLOCK:
+            room = await self._wait_for(lambda: self._closed or self._queue.fits(size), self._options.block_timeout)
+            self._check_open()
+            if room:
+                return
+        raise QueueFullError(f"the writer's queue is full: {len(self._queue)} observations wait")
+
+    async def _next_batch(self) -> Batch | None:
+        """Waits for a batch to be due. None when the task has nothing more to do."""
+        while not self._abandoned:
+            due = self._queue.due_in(self._clock.now())
+            if due is not None and (due == 0 or self._closed or self._queue.head < self._flush_before):
+                self._under_way = self._queue.take()
+                self._changed()  # there is room now
+                return self._under_way
+            if due is None and self._closed:
+                return None
+            await self._wait(due)
+        return None
+
+    async def _run(self) -> None:
+        try:
+            while (batch := await self._next_batch()) is not None:
+                outcome = await self._deliver(batch)
+                self._report_dropped()
+                if outcome is not None:
+                    self._report(outcome)
+                if not self._abandoned:
+                    self._under_way = None
+                self._changed()
+        except (asyncio.CancelledError, GeneratorExit):  # the loop ends, or was left behind
+            self.give_up()
+            raise
+        self._report_dropped()
+
+    async def _deliver(self, batch: Batch) -> WriteFailure | None:
+        """Sends a batch, as often as needed, enters the outcome into the books, and returns what is to be reported."""
+        body = batch.body()
+        attempt = 1
+        while True:
+            try:
+                response = await self._send(body)
+            except Exception as error:
+                if not may_pass(error):
+                    return self._settle(
+                        batch, WriteFailure(FailureKind.FAILED, len(batch.items), (), error, batch.items)
+                    )
+                await self._pause(attempt, error)
+                if self._abandoned:
+                    return None
+                attempt += 1
+            else:
+                return self._settle(batch, rejected(batch, response))
+
+    def _settle(self, batch: Batch, failure: WriteFailure | None) -> WriteFailure | None:
+        if self._abandoned:  # reported as unsent already
+            return None
+        self._books = settled(self._books, batch, failure)
+        return failure
+
+    async def _pause(self, attempt: int, error: Exception) -> None:
+        """Waits before the next attempt, or until the batch is given up."""
+        wait = pause(self._policy, attempt, error, self._clock.jitter)
+        self._books = replace(self._books, retries=self._books.retries + 1)
+        await self._wait_for(lambda: self._abandoned, wait)
+
+    def _report_dropped(self) -> None:
+        count, self._dropped = self._dropped, 0
+        if count:
+            self._report(WriteFailure(FailureKind.DROPPED, count))
+
+    def _report(self, failure: WriteFailure) -> None:
+        try:
+            self._on_error(failure)
+        except Exception:
+            logger.exception("on_error failed; it was to be told: %s", failure)
+
+
+_workers: weakref.WeakSet[AsyncWorker] = weakref.WeakSet()
+
+
+@atexit.register
+def _report_all() -> None:
+    for worker in list(_workers):
+        worker.give_up()
