@@ -52,7 +52,7 @@ class ServiceConfig:
         return self.methods[path]
 
     def writes(self) -> tuple[MethodPolicy, RetryPolicy]:
-        """Returns how a writer sends: the policy of WriteMetrics without its retries, and the back-off of the writer's."""
+        """Returns how a writer sends: the policy of WriteMetrics without its retries, and its back-off."""
         policy = self.policy(WRITE_METRICS)
         if policy.retry is None:
             raise ValueError(f"the service config has no retryPolicy for {WRITE_METRICS}")
