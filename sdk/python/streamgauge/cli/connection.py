@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from click.core import ParameterSource
 from google.protobuf.message import Message
 
 from streamgauge._calls import CallingChannel
-from streamgauge._connection import DEFAULT_TARGET, Connection, from_env
+from streamgauge._connection import DEFAULT_TARGET, Connection, from_env, is_loopback
 from streamgauge.cli import grpcurl
 from streamgauge.cli.output import Answer, Format, show
 from streamgauge.client import Client
@@ -162,7 +164,6 @@ _OUTPUT = click.option(
     type=click.Choice([format_.value for format_ in Format]),
     default=Format.TABLE.value,
     show_default=True,
-    envvar="STREAMGAUGE_OUTPUT",
     help="How to print the answer.",
 )
 _SHOW_GRPCURL = click.option(
@@ -178,7 +179,9 @@ def _connection(ctx: click.Context, options: Mapping[str, Any]) -> Connection:
             environ.pop(VARIABLES[rival], None)
     environ |= {VARIABLES[name]: str(value) for name, value in options.items() if value is not None}
     try:
-        connection = Connection(**from_env(environ))
+        arguments = from_env(environ)
+        _refuse_plaintext_token(arguments)
+        connection = Connection(**arguments)
         connection.metadata()  # a token file that cannot be read is a matter of the command line, not of a call
         connection.credentials()
     except ValueError as error:
@@ -186,6 +189,17 @@ def _connection(ctx: click.Context, options: Mapping[str, Any]) -> Connection:
     except OSError as error:
         raise click.UsageError(f"cannot read {error.filename}: {error.strerror}", ctx) from None
     return connection
+
+
+def _refuse_plaintext_token(arguments: Mapping[str, Any]) -> None:
+    """Raises ValueError, in words of the command line, where `Connection` would in words of Python."""
+    target = arguments.get("target", DEFAULT_TARGET)
+    safe = arguments.get("tls") or arguments.get("allow_insecure_token") or is_loopback(target)
+    if arguments.get("token") is not None and not safe:
+        raise ValueError(
+            f"the token would go to {target} in plaintext: use --tls, or say --allow-insecure-token if the way there "
+            "is safe by other means"
+        )
 
 
 def exit_code(error: StreamgaugeError) -> int:
@@ -212,7 +226,7 @@ def read_lines(path: str) -> Iterator[str]:
     """Yields the lines of a file, `-` being the standard input; a usage error when it cannot be read."""
     try:
         if path == "-":
-            yield from click.get_text_stream("stdin", encoding="utf-8")
+            yield from io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", newline="")
         else:
             with Path(path).open(encoding="utf-8", newline="") as file:
                 yield from file
