@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, null, select, tuple_, update
+from sqlalchemy import Connection, select, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.storage import tables
-from streamgauge_server.storage.batches import batches
+from streamgauge_server.storage.block_selection import BlockSelection
 from streamgauge_server.storage.database import Database, LatestTuple, SubjectTuple
 from streamgauge_server.storage.group_commit import GroupCommit
 from streamgauge_server.storage.group_read import GroupRead
@@ -90,14 +89,14 @@ class Blocks:
 
         `data` is filled in for blocks of fewer than `data_below_rows` rows, None for others. Summaries are None without
         `summaries`; with `hour_summary_days`, those of hours are filled in for these days only. Subjects without blocks
-        have an empty list. One statement per 500 subjects.
+        have an empty list. One statement.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        b = tables.blocks
-        query = _blocks_query(summaries, hour_summary_days, data_below_rows).where(b.c.day.between(first_day, last_day))
-        return await self._load(subject_ids, query)
+        return await self._load(
+            BlockSelection(subject_ids, first_day, last_day, summaries, hour_summary_days, data_below_rows)
+        )
 
     async def load_data(self, keys: Sequence[tuple[int, int, int]]) -> dict[int, bytes]:
         """Returns the data of blocks named by (subject id, day, seq), by seq; blocks that are gone are missing.
@@ -105,18 +104,7 @@ class Blocks:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        b = tables.blocks
-
-        def work(connection: Connection) -> dict[int, bytes]:
-            found: dict[int, bytes] = {}
-            for batch in batches(keys):
-                rows = connection.execute(
-                    select(b.c.seq, b.c.data).where(tuple_(b.c.subject_id, b.c.day, b.c.seq).in_(batch))
-                )
-                found.update((seq, data) for seq, data in rows)
-            return found
-
-        return await self._database.read(work)
+        return dict(await self._database.block_data(keys)) if keys else {}
 
     async def days_before(
         self,
@@ -129,34 +117,21 @@ class Blocks:
         """Returns what a baseline needs: the newest blocks of subjects before a day, whole days of them.
 
         First the newest day that holds anything; then, for subjects of which `enough(subject_id, blocks)` is false, the
-        30 days before it; then everything earlier: at most three statements (per 500 subjects). Without `enough` any
-        block is enough. Subjects without blocks have an empty list; blocks come with day summaries, without those of
-        hours, and with data below `data_below_rows`, sorted by (day, seq).
+        30 days before it as well; then everything earlier: at most three statements. Without `enough` any block is
+        enough. Subjects without blocks have an empty list; blocks come with day summaries, without those of hours, and
+        with data below `data_below_rows`, sorted by (day, seq).
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        b = tables.blocks
-        query = _blocks_query(True, (), data_below_rows)
-        older = tables.blocks.alias()
-        newest_day = (
-            select(func.max(older.c.day)).where(older.c.subject_id == b.c.subject_id, older.c.day < day)
-        ).scalar_subquery()
-        found = await self._load(subject_ids, query.where(b.c.day == newest_day))
+        newest = BlockSelection(subject_ids, 0, day - 1, True, (), data_below_rows, newest_day_only=True)
+        found = await self._load(newest)
         for days in (30, None):
-            open_ids = {
-                id_: blocks[0].day
-                for id_, blocks in found.items()
-                if blocks and not (enough is None or enough(id_, blocks))
-            }
-            if not open_ids:
+            more = [id_ for id_, blocks in found.items() if blocks and not (enough is None or enough(id_, blocks))]
+            if not more:
                 break
-            until = case(open_ids, value=b.c.subject_id)
-            step = query.where(b.c.day < until)
-            if days is not None:
-                step = step.where(b.c.day >= until - days)
-            for id_, blocks in (await self._load(list(open_ids), step)).items():
-                found[id_] = blocks + found[id_]
+            first_day = 0 if days is None else min(found[id_][0].day for id_ in more) - days
+            found |= await self._load(BlockSelection(more, first_day, day - 1, True, (), data_below_rows))
         return found
 
     async def latest(self, tenant: str, names: Sequence[SubjectName]) -> dict[SubjectName, dict[str, LatestRow]]:
@@ -203,38 +178,12 @@ class Blocks:
     async def _fetch_latest(self, keys: Collection[SubjectTuple]) -> dict[SubjectTuple, dict[str, LatestRow]]:
         return _by_subject(await self._database.latest(keys))
 
-    async def _load(self, subject_ids: Sequence[int], query: Select[Any]) -> dict[int, list[StoredBlock]]:
-        b = tables.blocks
-
-        def work(connection: Connection) -> dict[int, list[StoredBlock]]:
-            found: dict[int, list[StoredBlock]] = {id_: [] for id_ in subject_ids}
-            for batch in batches(found):
-                for row in connection.execute(query.where(b.c.subject_id.in_(batch))):
-                    found[row[0]].append(StoredBlock(*row[1:]))
-            return found
-
-        return await self._database.read(work)
-
-
-def _blocks_query(summaries: bool, hour_summary_days: Collection[int] | None, data_below_rows: int) -> Select[Any]:
-    b = tables.blocks
-    day_summary: ColumnElement[Any] = b.c.day_summary if summaries else null()
-    hour_summary: ColumnElement[Any] = b.c.hour_summary if summaries else null()
-    if summaries and hour_summary_days is not None:
-        hour_summary = case((b.c.day.in_(sorted(hour_summary_days)), b.c.hour_summary)) if hour_summary_days else null()
-    data = case((b.c.rows < data_below_rows, b.c.data))
-    return select(
-        b.c.subject_id,
-        b.c.seq,
-        b.c.day,
-        b.c.rows,
-        b.c.first_time,
-        b.c.last_time,
-        b.c.hours,
-        hour_summary,
-        day_summary,
-        data,
-    ).order_by(b.c.subject_id, b.c.day, b.c.seq)
+    async def _load(self, selection: BlockSelection) -> dict[int, list[StoredBlock]]:
+        found: dict[int, list[StoredBlock]] = {id_: [] for id_ in selection.subject_ids}
+        if found:
+            for row in await self._database.blocks(selection):
+                found[row[0]].append(StoredBlock(*row[1:]))
+        return found
 
 
 def _by_subject(rows: Sequence[LatestTuple]) -> dict[SubjectTuple, dict[str, LatestRow]]:

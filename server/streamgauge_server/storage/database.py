@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection
 
+from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
 from streamgauge_server.storage.records import Append, Outcome
 from streamgauge_server.storage.urls import Engine, StoreUrl
 
@@ -16,6 +17,8 @@ SubjectTuple = tuple[str, int, str]
 """Tenant, number of the subject's kind, name."""
 LatestTuple = tuple[str, int, str, str, int, int, bytes]
 """Tenant, kind, name, part, subject id, version, encoded samples."""
+BlockKey = tuple[int, int, int]
+"""Subject id, day, seq."""
 SubjectPartTuple = tuple[str, int, str, str]
 """Tenant, kind, name, part."""
 
@@ -48,6 +51,14 @@ class Database(Protocol):
 
     async def subject_ids(self, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
         """Returns the ids of those subject parts that exist, in one statement."""
+        ...
+
+    async def blocks(self, selection: BlockSelection) -> Sequence[BlockTuple]:
+        """Returns the blocks of a selection, in one statement."""
+        ...
+
+    async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+        """Returns seq and data of those blocks that exist, in one statement."""
         ...
 
     async def version(self) -> str:

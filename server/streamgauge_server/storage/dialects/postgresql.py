@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from streamgauge_server.storage.append_plan import AppendPlan
-from streamgauge_server.storage.database import LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
+from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.dialects import postgresql_statements as statements
 from streamgauge_server.storage.dialects.postgresql_errors import ConnectionLost, is_conflict, is_lost, translate
 from streamgauge_server.storage.dialects.postgresql_statements import Driver
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 """How often a transaction is tried that loses against others, or finds its connection broken before the commit."""
-HOT_CONNECTIONS = 3
+SHARED_CONNECTIONS = 3
 """Connections beside the pool: one for the append transaction, two for the shared look-ups."""
 CONNECT_SECONDS = 5.0
 POOL_SECONDS = 10.0
@@ -72,7 +73,7 @@ class PostgresqlDatabase:
         self._pool = self._create_pool(url, max(1, pool_size))
         # Single statements need no transaction of their own: that saves two round trips.
         self._readers = self._pool.execution_options(isolation_level="AUTOCOMMIT")
-        self._hot = self._create_pool(url, HOT_CONNECTIONS)
+        self._shared = self._create_pool(url, SHARED_CONNECTIONS)
 
     def _create_pool(self, url: StoreUrl, size: int) -> AsyncEngine:
         return create_async_engine(
@@ -133,15 +134,23 @@ class PostgresqlDatabase:
                 await statements.append(connection, plan, now)
             return plan.outcomes
 
-        return await self._run_hot(transaction)
+        return await self._run_driver(self._shared, transaction)
 
     async def latest(self, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
         """See `Database.latest`."""
-        return await self._run_hot(lambda connection: statements.latest(connection, subjects))
+        return await self._run_driver(self._shared, lambda connection: statements.latest(connection, subjects))
 
     async def subject_ids(self, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
         """See `Database.subject_ids`."""
-        return await self._run_hot(lambda connection: statements.subject_ids(connection, keys))
+        return await self._run_driver(self._shared, lambda connection: statements.subject_ids(connection, keys))
+
+    async def blocks(self, selection: BlockSelection) -> Sequence[BlockTuple]:
+        """See `Database.blocks`."""
+        return await self._run_driver(self._pool, lambda connection: statements.blocks(connection, selection))
+
+    async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+        """See `Database.block_data`."""
+        return await self._run_driver(self._pool, lambda connection: statements.block_data(connection, keys))
 
     async def version(self) -> str:
         """See `Database.version`."""
@@ -149,7 +158,7 @@ class PostgresqlDatabase:
         async def show(connection: Driver) -> str:
             return cast(str, await connection.fetchval("SELECT current_setting('server_version')"))
 
-        return await self._run_hot(show)
+        return await self._run_driver(self._pool, show)
 
     def has_item(self, document: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
         """See `Database.has_item`."""
@@ -157,12 +166,12 @@ class PostgresqlDatabase:
 
     async def close(self) -> None:
         """See `Database.close`."""
-        await self._hot.dispose()
+        await self._shared.dispose()
         await self._pool.dispose()
 
-    async def _run_hot(self, work: Callable[[Driver], Awaitable[T]]) -> T:
+    async def _run_driver(self, engine: AsyncEngine, work: Callable[[Driver], Awaitable[T]]) -> T:
         async def attempt() -> T:
-            async with self._hot.connect() as connection:
+            async with engine.connect() as connection:
                 driver = cast(Driver, (await connection.get_raw_connection()).driver_connection)
                 try:
                     return await work(driver)

@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
-from streamgauge_server.storage.database import LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
+from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
 
 _LOCK_ROWS = """
@@ -48,6 +49,11 @@ SELECT s.tenant, s.kind, s.name, s.part, l.subject_id, l.version, l.samples
 FROM unnest($1::text[], $2::smallint[], $3::text[]) AS k (tenant, kind, name)
 JOIN subjects AS s ON s.tenant = k.tenant AND s.kind = k.kind AND s.name = k.name
 JOIN latest AS l ON l.subject_id = s.id
+"""
+_BLOCK_DATA = """
+SELECT b.seq, b.data
+FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
+JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
 """
 _SUBJECT_IDS = """
 SELECT s.tenant, s.kind, s.name, s.part, s.id
@@ -138,6 +144,20 @@ async def subject_ids(connection: Driver, keys: Collection[SubjectPartTuple]) ->
     """See `Database.subject_ids`."""
     rows = await connection.fetch(_SUBJECT_IDS, *_columns(keys))
     return {(tenant, kind, name, part): id_ for tenant, kind, name, part, id_ in rows}
+
+
+async def blocks(connection: Driver, selection: BlockSelection) -> Sequence[BlockTuple]:
+    """See `Database.blocks`."""
+    return cast(Sequence[BlockTuple], await connection.fetch(selection.sql(_member), *selection.parameters))
+
+
+async def block_data(connection: Driver, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+    """See `Database.block_data`."""
+    return cast(Sequence[tuple[int, bytes]], await connection.fetch(_BLOCK_DATA, *_columns(keys)))
+
+
+def _member(expression: str, parameter: int, item_type: str) -> str:
+    return f"{expression} = ANY(${parameter}::{item_type}[])"
 
 
 def _columns(rows: Collection[tuple[object, ...]]) -> list[list[object]]:

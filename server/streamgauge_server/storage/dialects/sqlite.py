@@ -13,7 +13,8 @@ from sqlalchemy import Engine as SqlEngine
 from sqlalchemy.pool import NullPool
 
 from streamgauge_server.storage.append_plan import AppendPlan
-from streamgauge_server.storage.database import LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
+from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.dialects import sqlite_statements as statements
 from streamgauge_server.storage.dialects.sqlite_errors import is_broken, is_locked, translate
 from streamgauge_server.storage.dialects.sqlite_thread import ConnectionThreads
@@ -148,7 +149,7 @@ class SqliteDatabase:
             with link.sql.begin():
                 return work(link.sql)
 
-        return await self._run(self._readers, transaction, interruptible=True)
+        return await self._select(transaction)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """See `Database.write`."""
@@ -179,13 +180,21 @@ class SqliteDatabase:
 
     async def latest(self, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
         """See `Database.latest`."""
-        return await self._run(self._readers, lambda link: statements.latest(link.driver, subjects), interruptible=True)
+        return await self._select(lambda link: statements.latest(link.driver, subjects))
 
     async def subject_ids(self, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
         """See `Database.subject_ids`."""
+        return await self._select(lambda link: statements.subject_ids(link.driver, keys))
+
+    async def blocks(self, selection: BlockSelection) -> Sequence[BlockTuple]:
+        """See `Database.blocks`."""
         return await self._run(
-            self._readers, lambda link: statements.subject_ids(link.driver, keys), interruptible=True
+            self._readers, lambda link: statements.blocks(link.driver, selection), interruptible=True
         )
+
+    async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+        """See `Database.block_data`."""
+        return await self._select(lambda link: statements.block_data(link.driver, keys))
 
     async def version(self) -> str:
         """See `Database.version`."""
@@ -194,7 +203,7 @@ class SqliteDatabase:
             link.driver.execute("PRAGMA schema_version").fetchone()
             return sqlite3.sqlite_version
 
-        return await self._run(self._readers, read_header)
+        return await self._select(read_header)
 
     def has_item(self, document: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
         """See `Database.has_item`."""
@@ -207,6 +216,9 @@ class SqliteDatabase:
             await self._readers.close()
         await self._writer.close()
         self._sql_engine.dispose()
+
+    async def _select(self, work: Callable[[_Link], T]) -> T:
+        return await self._run(self._readers, work, interruptible=True)
 
     async def _run(
         self, threads: ConnectionThreads[_Link], work: Callable[[_Link], T], *, interruptible: bool = False

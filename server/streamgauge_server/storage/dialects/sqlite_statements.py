@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
-from streamgauge_server.storage.database import LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
+from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
 
 _LOCKED_ROWS = """
@@ -38,6 +40,7 @@ CROSS JOIN subjects AS s
   AND s.name = json_extract(k.value, '$[2]')
 JOIN latest AS l ON l.subject_id = s.id
 """
+_BLOCK_DATA = "SELECT seq, data FROM blocks WHERE seq IN (SELECT value FROM json_each(?))"
 _SUBJECT_IDS = """
 SELECT s.tenant, s.kind, s.name, s.part, s.id
 FROM json_each(?) AS k
@@ -101,3 +104,24 @@ def subject_ids(connection: sqlite3.Connection, keys: Collection[SubjectPartTupl
     """See `Database.subject_ids`."""
     rows = connection.execute(_SUBJECT_IDS, (json.dumps(list(keys)),)).fetchall()
     return {(tenant, kind, name, part): id_ for tenant, kind, name, part, id_ in rows}
+
+
+def blocks(connection: sqlite3.Connection, selection: BlockSelection) -> Sequence[BlockTuple]:
+    """See `Database.blocks`."""
+    parameters = [json.dumps(item) if isinstance(item, list) else item for item in selection.parameters]
+    return connection.execute(_numbered(selection.sql(_member)), parameters).fetchall()
+
+
+def block_data(connection: sqlite3.Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+    """See `Database.block_data`. The seq alone identifies a block."""
+    return connection.execute(_BLOCK_DATA, (json.dumps([seq for _, _, seq in keys]),)).fetchall()
+
+
+def _member(expression: str, parameter: int, item_type: str) -> str:
+    return f"{expression} IN (SELECT value FROM json_each(${parameter}))"
+
+
+@lru_cache(maxsize=64)
+def _numbered(query: str) -> str:
+    """Returns a statement with its numbered parameters written as SQLite does."""
+    return query.replace("$", "?")
