@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -19,7 +19,7 @@ from streamgauge_server.rpc.context import Call, Method
 from streamgauge_server.rpc.errors import ServicerContext
 from streamgauge_server.rpc.steps import Handler, Step
 
-_RpcHandler = grpc.RpcMethodHandler[Any, Any]
+_RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class StepInterceptor(grpc.aio.ServerInterceptor):
@@ -133,7 +133,7 @@ def _too_large(actual: int, limit: int) -> DomainError:
 
 
 class Registrar:
-    """Stands in for the server where generated code adds servicers: `add_XServicer_to_server(servicer, registrar)`.
+    """Adds servicers to the interceptor, standing in for the server where generated code adds them to one.
 
     The methods go to the interceptor alone. A server that has handlers of its own is slower: with methods registered,
     gRPC waits for the next call of each method apart.
@@ -142,9 +142,13 @@ class Registrar:
     def __init__(self, interceptor: StepInterceptor) -> None:
         self._interceptor = interceptor
 
+    def add(self, add_to_server: Callable[[Any, Any], Any], servicer: object) -> None:
+        """Adds a servicer by the generated `add_XServicer_to_server`."""
+        add_to_server(servicer, self)
+
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, _RpcHandler]) -> None:
-        """Adds the methods of a service."""
+        """Adds the methods of a service. Called by generated code."""
         self._interceptor.register(service_name, method_handlers)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """Does nothing: the same methods come by `add_registered_method_handlers`."""
+        """Does nothing: the same methods come by `add_registered_method_handlers`. Called by generated code."""

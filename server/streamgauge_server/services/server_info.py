@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import Caller
 from streamgauge_server.model.limits import Limits
+from streamgauge_server.services.auth import Authenticator
 from streamgauge_server.storage.store import Store, StoreInfo
 
 
@@ -27,13 +28,23 @@ class ServerInfo:
 class ServerInfoReader:
     """Describes this server process; one instance serves all callers."""
 
-    def __init__(self, store: Store, clock: Clock, limits: Limits, *, version: str, features: Sequence[str]) -> None:
-        """The process's start time is the moment of this call."""
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        limits: Limits,
+        authenticator: Authenticator,
+        *,
+        version: str,
+        features: Collection[str],
+    ) -> None:
+        """`features` are those that do not change while the server runs; its start time is the moment of this call."""
         self._store = store
         self._clock = clock
         self._limits = limits
         self._version = version
-        self._features = tuple(sorted(features))
+        self._authenticator = authenticator
+        self._features = frozenset(features)
         self._start_time = clock.now()
 
     async def read(self, caller: Caller) -> ServerInfo:
@@ -42,11 +53,13 @@ class ServerInfoReader:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
+        # With `auth = auto`, the first token switches authentication on while the server runs.
+        features = self._features | {"authentication"} if await self._authenticator.required() else self._features
         return ServerInfo(
             version=self._version,
             limits=self._limits,
             store=await self._store.info(),
-            features=self._features,
+            features=sorted(features),
             caller=caller,
             server_time=self._clock.now(),
             start_time=self._start_time,

@@ -1,0 +1,309 @@
+"""The composition root: a server out of its settings, started and stopped as one thing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from wsgiref.simple_server import WSGIServer
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health_pb2_grpc
+from prometheus_client import CollectorRegistry, Info, ProcessCollector, start_http_server
+from streamgauge._version import __version__
+from streamgauge.v1 import (
+    metrics_service_pb2,
+    metrics_service_pb2_grpc,
+    server_service_pb2,
+    server_service_pb2_grpc,
+    source_service_pb2,
+    source_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
+)
+
+from streamgauge_server import logs
+from streamgauge_server.configuration import mask_url
+from streamgauge_server.listener import StartError, bind, check_exposure, grpc_options
+from streamgauge_server.model.clock import Clock, SystemClock
+from streamgauge_server.model.errors import DomainError
+from streamgauge_server.rpc import diagnostics
+from streamgauge_server.rpc.health import HealthServicer
+from streamgauge_server.rpc.interceptor import Registrar, StepInterceptor
+from streamgauge_server.rpc.metrics import MetricsServicer
+from streamgauge_server.rpc.observation import AccessLogStep, ServerMetricsStep
+from streamgauge_server.rpc.scopes import METHOD_SCOPES
+from streamgauge_server.rpc.server_info import ServerInfoServicer
+from streamgauge_server.rpc.sources import SourceServicer
+from streamgauge_server.rpc.steps import AuthenticationStep, DeadlineStep, ErrorMappingStep, RequestContextStep
+from streamgauge_server.rpc.tokens import TokenServicer
+from streamgauge_server.services.auth import Authenticator, AuthMode
+from streamgauge_server.services.block_reader import BlockReader
+from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.latest import LatestReader
+from streamgauge_server.services.metrics_import import MetricsImporter
+from streamgauge_server.services.metrics_query import MetricsQuery
+from streamgauge_server.services.metrics_write import MetricsWriter
+from streamgauge_server.services.openid import OpenIdVerifier, Provider
+from streamgauge_server.services.server_info import ServerInfoReader
+from streamgauge_server.services.source_metrics import SourceMetrics
+from streamgauge_server.services.sources import Sources
+from streamgauge_server.services.subject_registry import SubjectRegistry
+from streamgauge_server.services.tokens import Tokens
+from streamgauge_server.settings import Settings, is_unix, split_address
+from streamgauge_server.storage.migrate import migrate
+from streamgauge_server.storage.store import SchemaOutdated, Store
+from streamgauge_server.storage.urls import parse_url
+
+SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (source_service_pb2, "SourceService"),
+        (metrics_service_pb2, "MetricsService"),
+        (token_service_pb2, "TokenService"),
+        (server_service_pb2, "ServerService"),
+    )
+)
+"""The services of the contract that this server serves."""
+
+_log = structlog.stdlib.get_logger("streamgauge.server")
+
+
+class App:
+    """A server. Use it as an async context manager, or call `start` and `stop`; it cannot be started again."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, worker: int | None = None) -> None:
+        """`worker` is the number of this process among several that share the port, None for a single one."""
+        self.settings = settings
+        self.port = 0
+        """The TCP port that is served; 0 before the start and for unix sockets."""
+        self.metrics_port: int | None = None
+        """The port of the Prometheus endpoint, None when it is off."""
+        self._clock = clock or SystemClock()
+        self._worker = worker
+        self._registry = CollectorRegistry()
+        self._measured = ServerMetricsStep()
+        self._deadlines = DeadlineStep(settings.limits.max_call_seconds)
+        self._health = HealthServicer(SERVICES)
+        self._closing = AsyncExitStack()
+        self._server: grpc.aio.Server | None = None
+        self._stop_begun = False
+
+    @property
+    def address(self) -> str:
+        """What clients on this machine connect to."""
+        listen = self.settings.listen
+        return listen if is_unix(listen) else f"{split_address(listen)[0]}:{self.port}"
+
+    async def __aenter__(self) -> App:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Opens the store and serves. When this returns, calls are answered.
+
+        Raises:
+            StartError: with the reason: the port, the schema, the certificates, or a listener that is too open.
+            DomainError: STORE_UNAVAILABLE.
+        """
+        logs.configure_embedded()
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Stops in this order: health says NOT_SERVING, streams are ended, unary calls end, the store closes.
+
+        Closing the store commits what waits first. `grace` bounds the wait for unary calls, in seconds; by default it
+        is the setting. A second call does nothing.
+        """
+        if self._stop_begun or self._server is None:
+            return
+        self._stop_begun = True
+        _log.info("stopping", address=self.address)
+        await self._health.stop()
+        await asyncio.sleep(self.settings.stop_delay_seconds)
+        self._deadlines.drain()
+        await self._server.stop(self.settings.stop_grace_seconds if grace is None else grace)
+        await self._closing.aclose()
+        _log.info("stopped", address=self.address)
+
+    async def _start(self) -> None:
+        store = await self._open_store()
+        authenticator = self._authenticator(store)
+        check_exposure(self.settings, authenticated=await authenticator.required())
+        interceptor = self._interceptor(store, authenticator)
+        server = grpc.aio.server(
+            interceptors=(interceptor,), options=grpc_options(self.settings, shared=self._worker is not None)
+        )
+        self.port = bind(server, self.settings)
+        self._server = server
+        if self.settings.metrics_port is not None:
+            self._serve_metrics(self.settings.metrics_port)
+        await server.start()
+        await self._health.follow(serving=True)
+        watching = asyncio.create_task(self._follow_store(store), name="follow the store")
+        self._closing.push_async_callback(_cancel, watching)
+        _log.info(
+            "serving",
+            address=self.address,
+            database=mask_url(self.settings.database),
+            tls=self.settings.tls.enabled,
+            authentication=await authenticator.required(),
+            version=__version__,
+        )
+
+    async def _open_store(self) -> Store:
+        try:
+            await migrate_if_wanted(self.settings)
+            store = await Store.open(
+                self.settings.database, pool_size=self.settings.database_pool_size, clock=self._clock
+            )
+        except SchemaOutdated as error:
+            raise StartError(f"{error}: run `streamgauge-server migrate`, or serve with --migrate") from error
+        except ValueError as error:
+            raise StartError(f"database: {error}") from error
+        self._closing.push_async_callback(store.close)
+        return store
+
+    def _authenticator(self, store: Store) -> Authenticator:
+        openid = self.settings.openid
+        verifier = None
+        if openid.issuer is not None and openid.audience is not None and openid.jwks_url is not None:
+            verifier = OpenIdVerifier(
+                Provider(openid.issuer, openid.audience, openid.jwks_url, openid.tenant_claim, openid.scopes_claim)
+            )
+        return Authenticator(store.tokens, self._clock, AuthMode(self.settings.auth), verifier)
+
+    def _interceptor(self, store: Store, authenticator: Authenticator) -> StepInterceptor:
+        settings, limits, clock = self.settings, self.settings.limits, self._clock
+        interceptor = StepInterceptor(
+            (
+                RequestContextStep(),
+                AccessLogStep(settings.log.access),
+                self._measured,
+                self._deadlines,
+                AuthenticationStep(authenticator, METHOD_SCOPES),
+                ErrorMappingStep(),
+            ),
+            limits.max_response_bytes,
+        )
+        registrar = Registrar(interceptor)
+
+        registry = SubjectRegistry(store, limits, open_registration=settings.subject_registration == "open")
+        descriptors = Descriptors(store, clock, limits)
+        blocks = BlockReader(store)
+        latest = LatestReader(store, descriptors, blocks)
+        query = MetricsQuery(store, clock, limits, descriptors, blocks)
+        registrar.add(
+            source_service_pb2_grpc.add_SourceServiceServicer_to_server,
+            SourceServicer(Sources(store, registry), SourceMetrics(store, descriptors, query, latest)),
+        )
+        registrar.add(
+            metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,
+            MetricsServicer(
+                MetricsWriter(store, clock, limits, descriptors, registry),
+                MetricsImporter(store, clock, limits, descriptors, registry),
+                query,
+                latest,
+                descriptors,
+                clock,
+            ),
+        )
+        registrar.add(
+            token_service_pb2_grpc.add_TokenServiceServicer_to_server,
+            TokenServicer(Tokens(store, clock, authenticator)),
+        )
+        registrar.add(
+            server_service_pb2_grpc.add_ServerServiceServicer_to_server,
+            ServerInfoServicer(
+                ServerInfoReader(store, clock, limits, authenticator, version=__version__, features=self._features())
+            ),
+        )
+        registrar.add(health_pb2_grpc.add_HealthServicer_to_server, self._health)
+        diagnostics.add_reflection(interceptor, SERVICES)
+        diagnostics.add_channelz(interceptor)
+        return interceptor
+
+    def _features(self) -> Sequence[str]:
+        settings = self.settings
+        switched = {
+            "subject_registration": settings.subject_registration == "open",
+            "tls": settings.tls.enabled,
+            "mtls": settings.tls.client_ca is not None,
+            "openid": settings.openid.enabled,
+        }
+        return [name for name, on in switched.items() if on]
+
+    def _serve_metrics(self, port: int) -> None:
+        self._registry.register(self._measured)
+        ProcessCollector(registry=self._registry)
+        Info("streamgauge_build", "The running version.", registry=self._registry).info({"version": __version__})
+        port += self._worker or 0 if port else 0
+        try:
+            httpd, thread = start_http_server(port, self.settings.metrics_host, self._registry)
+        except OSError as error:
+            raise StartError(
+                f"cannot serve metrics on {self.settings.metrics_host}:{port}: {error.strerror}"
+            ) from error
+        self.metrics_port = httpd.server_port
+        self._closing.push_async_callback(_stop_http, httpd, thread)
+        _log.info("serving metrics", url=f"http://{self.settings.metrics_host}:{self.metrics_port}/metrics")
+
+    async def _follow_store(self, store: Store) -> None:
+        """Makes health follow the store: a server whose store does not answer can serve nothing."""
+        serving = True
+        while True:
+            await asyncio.sleep(self.settings.health_interval_seconds)
+            answers = await _answers(store, self.settings.health_interval_seconds)
+            if answers != serving:
+                serving = answers
+                _log.log(20 if serving else 40, "the store answers again" if serving else "the store does not answer")
+                await self._health.follow(serving=serving)
+
+
+async def migrate_if_wanted(settings: Settings) -> None:
+    """Migrates the schema when the setting `migrate` says so for this store.
+
+    Raises:
+        ValueError: the store's URL is malformed.
+        DomainError: STORE_UNAVAILABLE.
+    """
+    url = parse_url(settings.database)
+    wanted = settings.migrate == "always" or (settings.migrate == "auto" and url.engine == "sqlite")
+    if wanted and not url.in_memory:
+        await migrate(settings.database)
+
+
+async def _answers(store: Store, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await store.ping()
+    except (DomainError, TimeoutError) as error:
+        _log.debug("ping failed", error=str(error))
+        return False
+    return True
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error
+
+
+async def _stop_http(httpd: WSGIServer, thread: threading.Thread) -> None:
+    await asyncio.to_thread(httpd.shutdown)
+    httpd.server_close()
+    await asyncio.to_thread(thread.join)

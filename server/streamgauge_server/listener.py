@@ -1,0 +1,93 @@
+"""Where the server listens, and what keeps that from being more open than somebody meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from streamgauge_server.settings import Settings, TlsSettings, is_unix
+
+_log = structlog.stdlib.get_logger("streamgauge.server")
+
+
+class StartError(Exception):
+    """The server cannot start; the message says why and what helps."""
+
+
+def check_exposure(settings: Settings, *, authenticated: bool) -> None:
+    """Keeps a server that anybody may use, or listen in to, on this machine, unless told otherwise.
+
+    `authenticated` says whether callers must show a token.
+
+    Raises:
+        StartError: the address is reached from elsewhere, without TLS or without authentication, and not `insecure`.
+    """
+    # A client certificate that we ask for authenticates its bearer.
+    open_to_all = not authenticated and settings.tls.client_ca is None
+    if settings.loopback_only:
+        if open_to_all:
+            _log.info(
+                "no authentication: listening for this machine only, whose users may read and write everything",
+                listen=settings.listen,
+            )
+        return
+    trouble = []
+    if open_to_all:
+        trouble.append("no authentication (create a token: streamgauge-server token create --scope admin)")
+    if not settings.tls.enabled:
+        trouble.append("no TLS (set tls.cert and tls.key)")
+    if trouble and not settings.insecure:
+        raise StartError(
+            f"refusing to listen on {settings.listen} with {' and '.join(trouble)}; listen on 127.0.0.1, or pass "
+            "--insecure if something else protects this address"
+        )
+    if trouble:
+        _log.warning("listening beyond this machine as told by --insecure", listen=settings.listen, trouble=trouble)
+
+
+def grpc_options(settings: Settings, *, shared: bool) -> list[tuple[str, Any]]:
+    """Returns the options of the gRPC server; `shared` lets other processes listen on the same port."""
+    return [
+        ("grpc.max_receive_message_length", settings.limits.max_request_bytes),
+        ("grpc.max_send_message_length", settings.limits.max_response_bytes),
+        # Without this, a second server on the same port would start and silently take half of the connections.
+        ("grpc.so_reuseport", 1 if shared else 0),
+        # Clients behind balancers that drop idle connections ping often. gRPC's default closes theirs for it.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Finds out within 80 s that the peer of an open stream has vanished.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+
+
+def bind(server: grpc.aio.Server, settings: Settings) -> int:
+    """Binds a server to its address and returns the port, 0 for a unix socket.
+
+    Raises:
+        StartError: the address is taken, or the certificates cannot be read.
+    """
+    try:
+        if settings.tls.enabled:
+            port = server.add_secure_port(settings.listen, _credentials(settings.tls))
+        else:
+            port = server.add_insecure_port(settings.listen)
+    except RuntimeError as error:
+        raise StartError(
+            f"cannot listen on {settings.listen}: another program uses it, or this machine has no such address"
+        ) from error
+    return 0 if is_unix(settings.listen) else port
+
+
+def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
+    if tls.cert is None or tls.key is None:
+        raise StartError("tls.cert and tls.key are not set")
+    try:
+        pair = (tls.key.read_bytes(), tls.cert.read_bytes())
+        client_ca = tls.client_ca.read_bytes() if tls.client_ca else None
+    except OSError as error:
+        raise StartError(f"cannot read {error.filename}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([pair], root_certificates=client_ca, require_client_auth=client_ca is not None)

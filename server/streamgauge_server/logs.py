@@ -1,0 +1,81 @@
+"""Logging: one line per event on standard error, as JSON or for people."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "json", "console"]
+
+_Event = MutableMapping[str, Any]
+_Processor = Callable[[Any, str, _Event], Any]
+
+_CHATTY = ("aiosqlite", "alembic", "asyncio", "sqlalchemy")
+"""Libraries whose informational lines say nothing to an operator."""
+
+
+def configure(level: Level, format: Format, stream: TextIO = sys.stderr) -> None:
+    """Sends all log lines of the process to `stream`, those of libraries too. For programs, not for embedding."""
+    as_json = format == "json" or (format == "auto" and not stream.isatty())
+    before: list[_Processor] = [_add_time, structlog.processors.add_log_level]
+    rendering: list[_Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=8)]
+    )
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*before, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*before, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    logging.root.handlers = [handler]
+    logging.root.setLevel(number)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+
+
+def configure_embedded() -> None:
+    """Hands log lines to the standard library's `logging`, unless the program has configured structlog itself.
+
+    Without this, structlog prints everything: not what somebody wants who starts a server inside of their tests.
+    """
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            logger_factory=structlog.stdlib.LoggerFactory(),
+        )
+
+
+class _AddTime:
+    """Adds the UTC time in milliseconds. The text of a second is made once: it is most of the work."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, logger: Any, name: str, event: _Event) -> _Event:
+        second, nanos = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        event["time"] = f"{self._text}.{nanos // 1_000_000:03d}Z"
+        return event
+
+
+_add_time = _AddTime()
