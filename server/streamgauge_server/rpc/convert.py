@@ -285,6 +285,7 @@ def window_column(column: WindowValues) -> common_pb2.WindowColumn:
         aggregate=int(column.aggregate),  # type: ignore[arg-type]
         windows=column.windows,
     )
-    if len(column.values):
-        getattr(message, _MEMBERS[column.type]).values.extend(column.values)
+    values = getattr(message, _MEMBERS[column.type])
+    values.SetInParent()  # the type is told also where there is no value
+    values.values.extend(column.values)
     return message
