@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -161,7 +160,7 @@ def _unknown(name: str, known: Iterable[str], what: str) -> str:
     return f"unknown {what} {name}" + (f"; did you mean {close[0]}?" if close else "")
 
 
-def _problem(detail: ErrorDetails, known: set[str], flags: Mapping[str, Any], config: Path | None) -> str:
+def _problem(detail: Mapping[str, Any], known: set[str], flags: Mapping[str, Any], config: Path | None) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return _unknown(name, known, f"setting in {config}:")

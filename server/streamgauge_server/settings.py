@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import InitErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from streamgauge_server.model.limits import Limits
 
@@ -138,14 +138,11 @@ class Settings(_Section):
     def _known_limits(cls, given: Any) -> Any:
         """Refuses unknown limits, which a plain dataclass would let pass."""
         if isinstance(given, Mapping):
-            known = {limit.name for limit in fields(Limits)}
-            unknown = [
-                InitErrorDetails(type="extra_forbidden", loc=(str(key),), input=value)
-                for key, value in given.items()
-                if key not in known
-            ]
-            if unknown:
-                raise ValidationError.from_exception_data("limits", unknown)
+            known = [limit.name for limit in fields(Limits)]
+            for name in given:
+                if name not in known:
+                    close = get_close_matches(str(name), known, n=1)
+                    raise ValueError(f"there is no limit {name}" + (f"; did you mean {close[0]}?" if close else ""))
         return given
 
     @field_validator("limits")

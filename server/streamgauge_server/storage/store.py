@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.storage.blocks import Blocks
 from streamgauge_server.storage.database import Database, open_database
+from streamgauge_server.storage.integrity import Integrity
 from streamgauge_server.storage.metrics import Metrics
 from streamgauge_server.storage.migrate import current_revision, head_revision, upgrade_connection
 from streamgauge_server.storage.sources import Sources
@@ -52,6 +53,7 @@ class Store:
         self.metrics = Metrics(database, clock)
         self.blocks = Blocks(database, clock)
         self.tokens = Tokens(database, clock)
+        self.integrity = Integrity(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = POOL_SIZE, clock: Clock) -> Store:
