@@ -15,11 +15,12 @@ where no class stands for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import grpc
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -94,7 +95,7 @@ class StreamgaugeError(Exception):
 
 
 _BY_CODE: dict[grpc.StatusCode, type[StreamgaugeError]] = {}
-_BY_REASON: dict[Reason, type[StreamgaugeError]] = {}
+_BY_REASON: dict[str, type[StreamgaugeError]] = {}
 
 
 def _rebuild(cls: type[StreamgaugeError], message: str, attributes: dict[str, Any]) -> StreamgaugeError:
@@ -258,41 +259,52 @@ def from_rpc_error(error: grpc.RpcError) -> StreamgaugeError:
     return _build(error.code(), error.details() or "", dict(trailing))
 
 
-def _build(code: grpc.StatusCode, message: str, headers: Mapping[str, str | bytes]) -> StreamgaugeError:
-    reason, metadata, violations, retry_after = "", dict[str, str](), list[Violation](), None
-    for detail in _details(headers.get(_DETAILS_KEY)):
+@dataclass(slots=True)
+class _Details:
+    reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+    retry_after: float | None = None
+
+    def read(self, packed: str | bytes | None) -> None:
+        """Reads the packed `google.rpc.Status`.
+
+        It comes from whatever stands between us and the server. What is missing or damaged is left out: it must not
+        hide the error itself.
+        """
+        if not isinstance(packed, bytes):
+            return
+        try:
+            for detail in status_pb2.Status.FromString(packed).details:
+                self._take(detail)
+        except DecodeError:
+            return
+
+    def _take(self, detail: any_pb2.Any) -> None:
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo.FromString(detail.value)
             if info.domain == DOMAIN:
-                reason, metadata = info.reason, dict(info.metadata)
+                self.reason, self.metadata = info.reason, dict(info.metadata)
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             request = error_details_pb2.BadRequest.FromString(detail.value)
-            violations += [Violation(v.field, v.description, v.reason) for v in request.field_violations]
+            self.violations += [Violation(v.field, v.description, v.reason) for v in request.field_violations]
         elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
             delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
-            retry_after = delay.seconds + delay.nanos / 1e9
+            self.retry_after = delay.seconds + delay.nanos / 1e9
+
+
+def _build(code: grpc.StatusCode, message: str, headers: Mapping[str, str | bytes]) -> StreamgaugeError:
+    details = _Details()
+    details.read(headers.get(_DETAILS_KEY))
     family = _BY_CODE.get(code, StreamgaugeError)
-    specific = _BY_REASON.get(reason) if reason else None  # type: ignore[call-overload]
-    request_id = metadata.get("request_id") or headers.get(_REQUEST_ID_KEY, "")
-    return (specific if specific is not None and issubclass(specific, family) else family)(
+    specific = _BY_REASON.get(details.reason, family)
+    request_id = details.metadata.get("request_id") or headers.get(_REQUEST_ID_KEY, "")
+    return (specific if issubclass(specific, family) else family)(
         message,
         code=code,
-        reason=reason,
-        metadata=metadata,
-        violations=violations,
+        reason=details.reason,
+        metadata=details.metadata,
+        violations=details.violations,
         request_id=request_id if isinstance(request_id, str) else "",
-        retry_after=retry_after,
+        retry_after=details.retry_after,
     )
-
-
-def _details(packed: str | bytes | None) -> Iterable[Any]:
-    """Returns the `google.protobuf.Any` details of a status; nothing where they are missing or not readable.
-
-    They come from whatever stands between us and the server; damaged ones must not hide the error itself.
-    """
-    if not isinstance(packed, bytes):
-        return ()
-    try:
-        return status_pb2.Status.FromString(packed).details
-    except DecodeError:
-        return ()
