@@ -185,5 +185,9 @@ def test_reason_has_every_reason_of_the_contract() -> None:
 
 
 def test_every_error_class_is_exported_by_the_package() -> None:
-    classes = {errors.StreamgaugeError, *errors._BY_CODE.values(), *errors._BY_REASON.values()}
+    classes: set[type[StreamgaugeError]] = {
+        errors.StreamgaugeError,
+        *errors._BY_CODE.values(),
+        *errors._BY_REASON.values(),
+    }
     assert {cls.__name__ for cls in classes} <= set(streamgauge.__all__)

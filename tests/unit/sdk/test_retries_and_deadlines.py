@@ -89,7 +89,7 @@ def test_an_error_that_does_not_pass_is_not_tried_again(told: Any, expected: typ
     script = TestingScript()
     call = script.start(script.client.sources.get, "orders")
     script.refuse(GET, told)
-    assert type(call.exception(timeout=10)).__mro__[1:2] != () and isinstance(call.exception(), expected)
+    assert isinstance(call.exception(timeout=10), expected)
     assert script.sleeps == []
 
 
@@ -180,7 +180,8 @@ def test_the_raw_stubs_follow_the_same_policies() -> None:
     metadata, _, rpc = script.take(GET)
     rpc.terminate(SOURCE, (), Code.OK, "")
     assert call.result(timeout=10) == SOURCE
-    assert metadata == {"authorization": "Bearer secret", "x-extra": "1"}
+    assert metadata["authorization"] == "Bearer secret"
+    assert metadata["x-extra"] == "1"
     assert script.timeouts == pytest.approx([10.0, 9.8])
 
 
@@ -258,10 +259,14 @@ def test_only_calls_that_may_be_repeated_have_a_retry_policy() -> None:
 
 def test_grpc_accepts_the_file_as_it_stands() -> None:
     text = (SDK / "service_config.json").read_text()
-    with scripted_server(GetSource=lambda request, context: SOURCE) as server:
-        with grpc.insecure_channel(server.target, [("grpc.service_config", text)]) as channel:
-            call = channel.unary_unary("/streamgauge.v1.SourceService/GetSource")
-            call(b"", timeout=10)
+    with (
+        scripted_server(GetSource=lambda request, context: SOURCE) as server,
+        grpc.insecure_channel(server.target, [("grpc.service_config", text)]) as channel,
+    ):
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/streamgauge.v1.SourceService/GetSource"
+        )
+        call(b"", timeout=600)
     remaining = server.calls[0].time_remaining
     assert remaining is not None
     assert remaining <= 10
