@@ -41,7 +41,7 @@ from streamgauge_server.timeseries.packing import (
     unpack_numbers,
     unsqueeze,
 )
-from streamgauge_server.timeseries.summary import encode_summary, summarise
+from streamgauge_server.timeseries.summary import encode_summary, summarise, whole
 
 SMALL_ROWS = 32
 """Blocks with fewer rows are small: packed arrays instead of compression."""
@@ -88,9 +88,10 @@ def encode(frame: Frame) -> Block:
         hours |= 1 << (hour - day * 24)
     by_hour = by_day = None
     if rows >= SUMMARY_MIN_ROWS:
-        by_hour = by_day = encode_summary(summarise(frame, hour_of_row))
+        summary = summarise(frame, hour_of_row)
+        by_hour = by_day = encode_summary(summary)
         if hours & (hours - 1):
-            by_day = encode_summary(summarise(frame, np.zeros(rows, np.int64)))
+            by_day = encode_summary(whole(summary))
     return Block(day, rows, first, last, hours, seal(_message(frame).SerializeToString()), by_hour, by_day)
 
 

@@ -11,49 +11,55 @@ sum differ by less than 1e-12 of the sum of the absolute values. A sum beyond th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamgauge_server.model.values import INT64_MAX, Scalar, ValueType
 from streamgauge_server.timeseries.frame import UNKNOWN_START, Bools, Ints, Values
-from streamgauge_server.timeseries.samples import Samples, changes
+from streamgauge_server.timeseries.samples import Samples, changes, in_order
 
 NumberTable: TypeAlias = NDArray[np.int64]
-"""Shape (len(Cell), entries)."""
+"""Shape (LINES, entries)."""
 
 
-class Cell(IntEnum):
+class Cell:
     """The lines of a table. FIRST to MAX, and SUM and INCREASE, of a double metric are the bits of a double."""
 
-    METRIC = 0
-    TYPE = 1
+    METRIC: Final = 0
+    TYPE: Final = 1
     """A `ValueType`: DOUBLE, INT64, or BOOL, whose values are 0 and 1."""
-    COUNT = 2
-    RESETS = 3
+    COUNT: Final = 2
+    RESETS: Final = 3
     """How many samples were counter resets against the sample before."""
-    FIRST_TIME = 4
-    LAST_TIME = 5
-    FIRST_START = 6
-    LAST_START = 7
-    FIRST = 8
-    LAST = 9
-    MIN = 10
-    MAX = 11
-    SUM = 12
-    SUM_LOW = 13
-    INCREASE = 14
+    FIRST_TIME: Final = 4
+    LAST_TIME: Final = 5
+    FIRST_START: Final = 6
+    LAST_START: Final = 7
+    FIRST: Final = 8
+    LAST: Final = 9
+    MIN: Final = 10
+    MAX: Final = 11
+    SUM: Final = 12
+    """With SUM_LOW in the line after, as INCREASE with INCREASE_LOW."""
+    SUM_LOW: Final = 13
+    INCREASE: Final = 14
     """The increase across resets. In a stored summary without the step from the sample before the bucket."""
-    INCREASE_LOW = 15
+    INCREASE_LOW: Final = 15
 
 
-EMPTY: NumberTable = np.empty((len(Cell), 0), np.int64)
+LINES: Final = 16
+"""How many lines a table has."""
+
+EMPTY: NumberTable = np.empty((LINES, 0), np.int64)
 
 _LOW_BITS = 32
 _LOW = (1 << _LOW_BITS) - 1
 _HALF = 1 << (63 - _LOW_BITS)  # totals whose high half is smaller fit into int64
+
+_DOUBLE = np.dtype(np.float64)
+_INTEGER = np.dtype(np.int64)
 
 
 class Previous(Protocol):
@@ -70,10 +76,11 @@ class Previous(Protocol):
         ...
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def reduce_samples(samples: Samples) -> NumberTable:
     """Returns the table of samples of one numpy type (float64 or int64), an entry per group."""
     values, heads, tails = samples.values, samples.heads, samples.tails
-    table = np.empty((len(Cell), len(heads)), np.int64)
+    table = np.empty((LINES, len(heads)), np.int64)
     numbers = table.view(values.dtype)
     table[Cell.METRIC] = samples.metrics
     table[Cell.TYPE] = samples.types
@@ -93,16 +100,16 @@ def reduce_samples(samples: Samples) -> NumberTable:
     resets = np.flatnonzero(is_reset) + 1
     group = np.searchsorted(heads, resets, side="right") - 1
     table[Cell.RESETS] = np.bincount(group, minlength=len(heads))
-    with np.errstate(over="ignore", invalid="ignore"):
-        _put_total(table, Cell.SUM, _sums(table, values, heads))
-        # Steps add up to last - first; at a reset the whole new value counts, so the value before it is added again.
-        grown = [last - first for first, last in zip(_split(values[heads]), _split(values[tails]), strict=True)]
-        for total, lost in zip(grown, _split(values[resets - 1]), strict=True):
-            np.add.at(total, group, lost)
-        _put_total(table, Cell.INCREASE, grown)
+    _put_total(table, Cell.SUM, _sums(table, values, heads))
+    # Steps add up to last - first; at a reset the whole new value counts, so the value before it is added again.
+    grown = [last - first for first, last in zip(_split(values[heads]), _split(values[tails]), strict=True)]
+    for total, lost in zip(grown, _split(values[resets - 1]), strict=True):
+        np.add.at(total, group, lost)
+    _put_total(table, Cell.INCREASE, grown)
     return table
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def combine(table: NumberTable, windows: Ints, previous: Mapping[int, Previous]) -> tuple[NumberTable, Ints]:
     """Combines entries, disjoint in time and of one numpy type, to one per metric and window.
 
@@ -110,38 +117,43 @@ def combine(table: NumberTable, windows: Ints, previous: Mapping[int, Previous])
     the border of two windows, where they belong to the later one. A metric's first step is taken from its `previous`
     sample; without one it adds nothing. Returns the table and the window of each of its entries.
     """
-    order = np.lexsort((table[Cell.FIRST_TIME], table[Cell.METRIC]))
-    table, windows = table[:, order], windows[order]
+    order = in_order(table[Cell.METRIC], table[Cell.FIRST_TIME])
+    if order is not None:
+        table, windows = table[:, order], windows[order]
+    dtype = _dtype(table)
     opens = changes(table[Cell.METRIC])
     heads = np.flatnonzero(opens | changes(windows))
-    tails = np.append(heads[1:], len(windows)) - 1
+    is_reset, steps = _steps(table, dtype, np.flatnonzero(opens), previous)
+    if len(heads) == len(windows):  # every entry is a window by itself: only the steps are to be added
+        combined = table.copy()
+        combined[Cell.RESETS] += is_reset
+        _put_total(combined, Cell.INCREASE, _added(_parts(table, Cell.INCREASE, dtype), steps))
+        return combined, windows
     combined = table[:, heads]
+    tails = np.append(heads[1:], len(windows)) - 1
     for cell in (Cell.LAST_TIME, Cell.LAST_START, Cell.LAST):
         combined[cell] = table[cell, tails]
-    dtype = _dtype(table)
     old, new = table.view(dtype), combined.view(dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        is_reset, steps = _steps(table, np.flatnonzero(opens), previous)
-        combined[Cell.COUNT] = np.add.reduceat(table[Cell.COUNT], heads)
-        combined[Cell.RESETS] = np.add.reduceat(table[Cell.RESETS] + is_reset, heads)
-        np.minimum.reduceat(old[Cell.MIN], heads, out=new[Cell.MIN])
-        np.maximum.reduceat(old[Cell.MAX], heads, out=new[Cell.MAX])
-        _put_total(combined, Cell.SUM, [np.add.reduceat(part, heads) for part in _parts(table, Cell.SUM)])
-        grown = [part + step for part, step in zip(_parts(table, Cell.INCREASE), steps, strict=True)]
-        _put_total(combined, Cell.INCREASE, [np.add.reduceat(part, heads) for part in grown])
+    np.add.reduceat(table[Cell.COUNT], heads, out=combined[Cell.COUNT])
+    np.add.reduceat(table[Cell.RESETS] + is_reset, heads, out=combined[Cell.RESETS])
+    np.minimum.reduceat(old[Cell.MIN], heads, out=new[Cell.MIN])
+    np.maximum.reduceat(old[Cell.MAX], heads, out=new[Cell.MAX])
+    _put_total(combined, Cell.SUM, _reduced(_parts(table, Cell.SUM, dtype), heads))
+    grown = _added(_parts(table, Cell.INCREASE, dtype), steps)
+    _put_total(combined, Cell.INCREASE, _reduced(grown, heads))
     return combined, windows[heads]
 
 
 def by_type(table: NumberTable) -> list[NumberTable]:
     """Returns the entries of doubles and those of integers and booleans apart, as far as there are any."""
-    is_double = table[Cell.TYPE] == ValueType.DOUBLE
+    is_double = table[Cell.TYPE] == ValueType.DOUBLE.value
     doubles = int(np.count_nonzero(is_double))
     if doubles in (0, table.shape[1]):
         return [table] if table.shape[1] else []
     return [table[:, is_double], table[:, ~is_double]]
 
 
-def values_of(table: NumberTable, cell: Cell, value_type: ValueType) -> Values:
+def values_of(table: NumberTable, cell: int, value_type: ValueType) -> Values:
     """Returns FIRST, LAST, MIN or MAX of entries of one value type, as that type."""
     if value_type == ValueType.BOOL:
         values: Values = table[cell] != 0
@@ -150,7 +162,7 @@ def values_of(table: NumberTable, cell: Cell, value_type: ValueType) -> Values:
     return values.view(np.float64) if value_type == ValueType.DOUBLE else values
 
 
-def totals_of(table: NumberTable, cell: Cell, value_type: ValueType) -> Values:
+def totals_of(table: NumberTable, cell: int, value_type: ValueType) -> Values:
     """Returns SUM or INCREASE of entries of one value type: float64, int64, or Python ints beyond 64 bits."""
     high: Ints = table[cell]
     low: Ints = table[cell + 1]
@@ -163,7 +175,7 @@ def totals_of(table: NumberTable, cell: Cell, value_type: ValueType) -> Values:
 
 
 def _dtype(table: NumberTable) -> np.dtype[Any]:
-    return np.dtype(np.float64 if table[Cell.TYPE, 0] == ValueType.DOUBLE else np.int64)
+    return _DOUBLE if int(table[Cell.TYPE, 0]) == ValueType.DOUBLE.value else _INTEGER
 
 
 def _restarted(before: Ints, after: Ints) -> Bools:
@@ -171,51 +183,61 @@ def _restarted(before: Ints, after: Ints) -> Bools:
     return restarted
 
 
-def _steps(table: NumberTable, opens: Ints, previous: Mapping[int, Previous]) -> tuple[Bools, list[Values]]:
+def _steps(
+    table: NumberTable, dtype: np.dtype[Any], opens: Ints, previous: Mapping[int, Previous]
+) -> tuple[Bools, list[Values]]:
     """Returns for each entry whether its first sample is a reset, and its step from the sample before, in parts."""
-    numbers = table.view(_dtype(table))
-    first = numbers[Cell.FIRST]
-    before = np.concatenate((first[:1], numbers[Cell.LAST][:-1]))
-    before_start = np.concatenate((table[Cell.FIRST_START, :1], table[Cell.LAST_START, :-1]))
+    numbers = table.view(dtype)
+    first, first_start = numbers[Cell.FIRST], table[Cell.FIRST_START]
+    before, before_start = np.empty_like(first), np.empty_like(first_start)
+    before[1:] = numbers[Cell.LAST, :-1]
+    before_start[1:] = table[Cell.LAST_START, :-1]
     before[opens] = first[opens]
-    before_start[opens] = table[Cell.FIRST_START, opens]
+    before_start[opens] = first_start[opens]
     if previous:
         for position, metric in zip(opens.tolist(), table[Cell.METRIC, opens].tolist(), strict=True):
             sample = previous.get(metric)
             if sample is not None:
                 before[position] = sample.value
                 before_start[position] = sample.start
-    is_reset = (first < before) | _restarted(before_start, table[Cell.FIRST_START])
+    is_reset = (first < before) | _restarted(before_start, first_start)
     before[is_reset] = 0
     return is_reset, [new - old for new, old in zip(_split(first), _split(before), strict=True)]
 
 
 def _sums(table: NumberTable, values: Values, heads: Ints) -> list[Values]:
     """Returns the sum of each group, in parts."""
-    if values.dtype == np.int64:
+    if values.dtype == _INTEGER:
         largest = max(-int(table[Cell.MIN].min()), int(table[Cell.MAX].max()))
         if largest * int(table[Cell.COUNT].max()) <= INT64_MAX:
             return _split(np.add.reduceat(values, heads))
-    return [np.add.reduceat(part, heads) for part in _split(values)]
+    return _reduced(_split(values), heads)
 
 
 def _split(values: Values) -> list[Values]:
     """Returns numbers as parts whose sums cannot overflow: doubles as they are, integers as high and low half."""
-    if values.dtype == np.float64:
+    if values.dtype == _DOUBLE:
         return [values]
     return [values >> _LOW_BITS, values & _LOW]
 
 
-def _parts(table: NumberTable, cell: Cell) -> list[Values]:
-    if _dtype(table) == np.float64:
-        return [table[cell].view(np.float64)]
-    return [table[cell], table[cell + 1]]
+def _parts(table: NumberTable, cell: int, dtype: np.dtype[Any]) -> list[Values]:
+    """Returns a total in parts."""
+    return [table[cell].view(_DOUBLE)] if dtype == _DOUBLE else [table[cell], table[cell + 1]]
 
 
-def _put_total(table: NumberTable, cell: Cell, parts: Sequence[Values]) -> None:
+def _added(parts: Sequence[Values], more: Sequence[Values]) -> list[Values]:
+    return [part + other for part, other in zip(parts, more, strict=True)]
+
+
+def _reduced(parts: Sequence[Values], heads: Ints) -> list[Values]:
+    return [np.add.reduceat(part, heads) for part in parts]
+
+
+def _put_total(table: NumberTable, cell: int, parts: Sequence[Values]) -> None:
     """Writes a total given in parts, carrying what the low half exceeds 32 bits by."""
     if len(parts) == 1:
-        table.view(np.float64)[cell] = parts[0]
+        table[cell] = parts[0].view(_INTEGER)
         table[cell + 1] = 0
     else:
         high, low = parts

@@ -75,3 +75,10 @@ def changes(*keys: Values) -> Bools:
     for key in keys:
         differs[1:] |= key[1:] != key[:-1]
     return differs
+
+
+def in_order(metrics: Ints, times: Ints) -> Ints | None:
+    """Returns the positions of entries by metric and time; None when they are in this order already."""
+    if bool(((metrics[1:] > metrics[:-1]) | ((metrics[1:] == metrics[:-1]) & (times[1:] > times[:-1]))).all()):
+        return None
+    return np.lexsort((times, metrics))

@@ -17,7 +17,7 @@ from streamgauge_server.model.values import ValueType
 from streamgauge_server.timeseries import number_table, text_table
 from streamgauge_server.timeseries.envelope import BlockCorrupt, seal, unseal
 from streamgauge_server.timeseries.frame import Column, Frame, Ints
-from streamgauge_server.timeseries.number_table import Cell, NumberTable
+from streamgauge_server.timeseries.number_table import LINES, NumberTable
 from streamgauge_server.timeseries.packing import squeeze, text_array, unsqueeze
 from streamgauge_server.timeseries.samples import lay_out
 from streamgauge_server.timeseries.text_table import TextTable
@@ -30,6 +30,8 @@ class Summary:
     numbers: NumberTable
     texts: TextTable
 
+
+_CELL = np.dtype("<i8")  # stored cells; zstd alone packs a table to a tenth, transformations before it gain little
 
 NOTHING = Summary(number_table.EMPTY, text_table.EMPTY)
 """The summary of no samples."""
@@ -57,9 +59,23 @@ def summarise(frame: Frame, buckets: Ints, rows: Ints | None = None) -> Summary:
     )
 
 
+def whole(summary: Summary) -> Summary:
+    """Returns the summary of all buckets taken together, an entry per metric."""
+    tables = [
+        number_table.combine(table, np.zeros(table.shape[1], np.int64), {})[0]
+        for table in number_table.by_type(summary.numbers)
+    ]
+    texts = summary.texts
+    if len(texts.metrics):
+        texts, _ = text_table.combine(texts, np.zeros(len(texts.metrics), np.int64))
+    return Summary(np.concatenate(tables, axis=1) if tables else number_table.EMPTY, texts)
+
+
 def encode_summary(summary: Summary) -> bytes:
     """Returns a summary in its stored form."""
-    message = block_pb2.Summary(number_count=summary.numbers.shape[1], numbers=squeeze(_shuffle(summary.numbers)))
+    message = block_pb2.Summary(
+        number_count=summary.numbers.shape[1], numbers=squeeze(summary.numbers.astype(_CELL, copy=False).tobytes())
+    )
     texts = summary.texts
     if len(texts.metrics):
         words: dict[str, int] = {}
@@ -85,7 +101,7 @@ def decode_summary(data: bytes, metrics: Collection[int] | None = None) -> Summa
     content = unseal(data)
     try:
         message = block_pb2.Summary.FromString(content)
-        numbers = _unshuffle(unsqueeze(message.numbers), message.number_count)
+        numbers = _number_table(unsqueeze(message.numbers), message.number_count)
         if not message.texts or (metrics is not None and not any(m in metrics for m in message.text_metrics)):
             return Summary(numbers, text_table.EMPTY)
         packed = block_pb2.TextSummary.FromString(unsqueeze(message.texts))
@@ -103,29 +119,7 @@ def decode_summary(data: bytes, metrics: Collection[int] | None = None) -> Summa
     return Summary(numbers, texts)
 
 
-_RELATIVE = (
-    (Cell.LAST_TIME, Cell.FIRST_TIME),
-    (Cell.LAST_START, Cell.FIRST_START),
-    (Cell.MIN, Cell.FIRST),
-    (Cell.MAX, Cell.LAST),
-)
-"""Lines that are stored as the difference (modulo 2**64) to another line, which is mostly small or zero."""
-
-
-def _shuffle(table: NumberTable) -> bytes:
-    """Returns the cells with like bytes side by side, which zstd packs several times smaller."""
-    cells = table.astype("<i8")
-    for line, base in _RELATIVE:
-        cells[line] -= table[base]
-    return cells.view(np.uint8).reshape(len(Cell), -1, 8).transpose(0, 2, 1).tobytes()
-
-
-def _unshuffle(plain: bytes, count: int) -> NumberTable:
-    if len(plain) != len(Cell) * 8 * count:
-        raise BlockCorrupt(f"a summary of {count} entries has {len(plain)} bytes of numbers")
-    cells = np.empty((len(Cell), count), "<i8")
-    planes = np.frombuffer(plain, np.uint8).reshape(len(Cell), 8, count)
-    cells.view(np.uint8).reshape(len(Cell), count, 8)[:] = planes.transpose(0, 2, 1)
-    for line, base in _RELATIVE:
-        cells[line] += cells[base]
-    return cells
+def _number_table(plain: bytes, entries: int) -> NumberTable:
+    if len(plain) != LINES * 8 * entries:
+        raise BlockCorrupt(f"a summary of {entries} entries has {len(plain)} bytes of numbers")
+    return np.frombuffer(plain, _CELL).reshape(LINES, entries).astype(np.int64, copy=False)

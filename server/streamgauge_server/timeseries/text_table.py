@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamgauge_server.timeseries.frame import Ints, Values
-from streamgauge_server.timeseries.samples import Samples, changes
+from streamgauge_server.timeseries.samples import Samples, changes, in_order
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +74,9 @@ def combine(table: TextTable, windows: Ints) -> tuple[TextTable, Ints]:
 
     `windows` tells each entry's window. Returns the table and the window of each of its entries.
     """
-    order = np.lexsort((table.first_times, table.metrics))
-    table, windows = table.take(order), windows[order]
+    order = in_order(table.metrics, table.first_times)
+    if order is not None:
+        table, windows = table.take(order), windows[order]
     heads = np.flatnonzero(changes(table.metrics, windows))
     tails = np.append(heads[1:], len(windows)) - 1
     combined = TextTable(

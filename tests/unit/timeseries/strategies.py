@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
-from streamgauge_server.timeseries.block import encode, encode_row
+from streamgauge_server.timeseries.block import Block, encode, encode_row
 from streamgauge_server.timeseries.frame import DTYPES, UNKNOWN_START, Column, Frame, build_frame, split_days
 from streamgauge_server.timeseries.query import StoredBlock
 
@@ -161,6 +161,21 @@ def frame_of(run: Run) -> Frame:
     return build_frame(times, starts, held)
 
 
+def stored(seq: int, block: Block) -> StoredBlock:
+    """Returns a block as read from the store."""
+    return StoredBlock(
+        seq,
+        block.day,
+        block.rows,
+        block.first_time,
+        block.last_time,
+        block.hours,
+        block.hour_summary,
+        block.day_summary,
+        block.data,
+    )
+
+
 def store(written: Sequence[Run]) -> list[StoredBlock]:
     """Returns the blocks of runs written one after the other."""
     blocks: list[StoredBlock] = []
@@ -169,20 +184,8 @@ def store(written: Sequence[Run]) -> list[StoredBlock]:
             encoded = [encode_row(*run.observations()[0])]
         else:
             encoded = [encode(frame) for _, frame in split_days(frame_of(run))]
-        blocks.extend(
-            StoredBlock(
-                len(blocks) + number,
-                block.day,
-                block.rows,
-                block.first_time,
-                block.last_time,
-                block.hours,
-                block.hour_summary,
-                block.day_summary,
-                block.data,
-            )
-            for number, block in enumerate(encoded)
-        )
+        for block in encoded:
+            blocks.append(stored(len(blocks), block))
     return blocks
 
 
