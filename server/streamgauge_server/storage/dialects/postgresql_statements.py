@@ -7,10 +7,14 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
-from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
+from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple, ListSyntax
 from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
 
+_LISTS = ListSyntax(
+    member=lambda expression, number, item: f"{expression} = ANY(${number}::{item}[])",
+    items=lambda number, item: f"unnest(${number}::{item}[]) AS k (value)",
+)
 _LOCK_ROWS = """
 SELECT subject_id, version, samples FROM latest WHERE subject_id = ANY($1::bigint[]) ORDER BY subject_id FOR UPDATE
 """
@@ -148,16 +152,12 @@ async def subject_ids(connection: Driver, keys: Collection[SubjectPartTuple]) ->
 
 async def blocks(connection: Driver, selection: BlockSelection) -> Sequence[BlockTuple]:
     """See `Database.blocks`."""
-    return cast(Sequence[BlockTuple], await connection.fetch(selection.sql(_member), *selection.parameters))
+    return cast(Sequence[BlockTuple], await connection.fetch(selection.sql(_LISTS), *selection.parameters))
 
 
 async def block_data(connection: Driver, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
     """See `Database.block_data`."""
     return cast(Sequence[tuple[int, bytes]], await connection.fetch(_BLOCK_DATA, *_columns(keys)))
-
-
-def _member(expression: str, parameter: int, item_type: str) -> str:
-    return f"{expression} = ANY(${parameter}::{item_type}[])"
 
 
 def _columns(rows: Collection[tuple[object, ...]]) -> list[list[object]]:

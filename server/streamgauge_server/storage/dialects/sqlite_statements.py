@@ -8,10 +8,14 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
-from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
+from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple, ListSyntax
 from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
 
+_LISTS = ListSyntax(
+    member=lambda expression, number, _: f"{expression} IN (SELECT value FROM json_each(${number}))",
+    items=lambda number, _: f"json_each(${number}) AS k",
+)
 _LOCKED_ROWS = """
 SELECT l.subject_id, l.version, l.samples
 FROM json_each(?) AS k CROSS JOIN latest AS l ON l.subject_id = k.value
@@ -109,16 +113,12 @@ def subject_ids(connection: sqlite3.Connection, keys: Collection[SubjectPartTupl
 def blocks(connection: sqlite3.Connection, selection: BlockSelection) -> Sequence[BlockTuple]:
     """See `Database.blocks`."""
     parameters = [json.dumps(item) if isinstance(item, list) else item for item in selection.parameters]
-    return connection.execute(_numbered(selection.sql(_member)), parameters).fetchall()
+    return connection.execute(_numbered(selection.sql(_LISTS)), parameters).fetchall()
 
 
 def block_data(connection: sqlite3.Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
     """See `Database.block_data`. The seq alone identifies a block."""
     return connection.execute(_BLOCK_DATA, (json.dumps([seq for _, _, seq in keys]),)).fetchall()
-
-
-def _member(expression: str, parameter: int, item_type: str) -> str:
-    return f"{expression} IN (SELECT value FROM json_each(${parameter}))"
 
 
 @lru_cache(maxsize=64)
