@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Callable, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
+
+from streamgauge_server.model.clock import MICROS_PER_SECOND, Clock, SystemClock, isoformat
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
@@ -65,17 +66,18 @@ def configure_embedded() -> None:
 class _AddTime:
     """Adds the UTC time in milliseconds. The text of a second is made once: it is most of the work."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._second = -1
         self._text = ""
 
     def __call__(self, logger: Any, name: str, event: _Event) -> _Event:
-        second, nanos = divmod(time.time_ns(), 1_000_000_000)
+        second, micros = divmod(self._clock.now(), MICROS_PER_SECOND)
         if second != self._second:
             self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        event["time"] = f"{self._text}.{nanos // 1_000_000:03d}Z"
+            self._text = isoformat(second * MICROS_PER_SECOND).removesuffix("Z")
+        event["time"] = f"{self._text}.{micros // 1000:03d}Z"
         return event
 
 
-_add_time = _AddTime()
+_add_time = _AddTime(SystemClock())
