@@ -40,7 +40,7 @@ def of_sources(sources: Sequence[Source], total: str = "") -> Answer:
 def of_source(source: Source) -> Answer:
     """One source."""
     record = _fields(source)
-    rows = [(name.replace("_", " "), human(value)) for name, value in record.items()]
+    rows = [(name, human(value)) for name, value in record.items()]
     return Answer(record, list(record), [record], Table(("FIELD", "VALUE"), rows))
 
 
@@ -72,7 +72,7 @@ def of_server(info: ServerInfo) -> Answer:
     }
     limits = {limit.name: {"value": limit.value, "unit": limit.unit} for limit in info.limits.values()}
     flat = about | {limit.name: limit.value for limit in info.limits.values()}
-    rows = [(name.replace("_", " "), _listed(value)) for name, value in about.items()]
+    rows = [(name, _listed(value)) for name, value in about.items()]
     rows += [(limit.name, human(limit.value, limit.unit)) for limit in info.limits.values()]
     return Answer(about | {"limits": limits}, list(flat), [flat], Table(("FIELD", "VALUE"), rows))
 
@@ -81,7 +81,7 @@ def of_write(accepted: int, rejected: int, errors: Sequence[WriteError], *, dry:
     """The outcome of a write."""
     counts = {"accepted": accepted, "rejected": rejected}
     done = "would be written (nothing was)" if dry else "written"
-    note = f"{human(accepted)} observation{'' if accepted == 1 else 's'} {done}"
+    note = f"{_plural(accepted, 'observation')} {done}"
     if rejected:
         note += f", {human(rejected)} refused"
     document = counts | {"errors": [_fields(error) for error in errors]}
@@ -119,9 +119,8 @@ def of_timeseries(series: TimeSeries) -> Answer:
         "metrics": {c.metric: _column(c, series.metadata[c.metric]) for c in series.columns.values()},
     }
     rows = [_trend_row(column, series.metadata[column.metric]) for column in series.columns.values()]
-    count = series.window.count
-    unit = f"{series.window.unit}" if count == 1 else f"{count} {series.window.unit}s"
-    note = f"{_range(series.start, series.end)}, {_count(series.bounds)} windows of 1 {unit}".replace("of 1 ", "of ", 1)
+    windows, size = len(series.bounds) - 1, series.window.count
+    note = f"{_range(series.start, series.end)}, {_plural(windows, 'window')} of {_plural(size, series.window.unit)}"
     return Answer(document, ("source", *_WINDOW_FIELDS), records, Table(_TREND_HEADERS, rows, notes=[note]))
 
 
@@ -217,8 +216,7 @@ def of_query(result: QueryResult, *, by_part: bool) -> Answer:
         "unknown_subjects": list(result.unknown_subjects),
     }  # fmt: skip
     headers = ("SUBJECT", *(["PART"] if by_part else []), *_TREND_HEADERS)
-    count = _count(result.bounds)
-    note = f"{_range(result.start, result.end)}, {count} window{'' if count == 1 else 's'}"
+    note = f"{_range(result.start, result.end)}, {_plural(len(result.bounds) - 1, 'window')}"
     return Answer(document, ("subject", "part", *_WINDOW_FIELDS), records, Table(headers, rows, notes=[note]))
 
 
@@ -275,8 +273,8 @@ def _windows(bounds: Sequence[datetime]) -> list[dict[str, datetime]]:
     return [{"start": start, "end": end} for start, end in pairwise(bounds)]
 
 
-def _count(bounds: Sequence[datetime]) -> int:
-    return max(len(bounds) - 1, 0)
+def _plural(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _range(start: datetime, end: datetime) -> str:

@@ -7,6 +7,7 @@ nulls kept apart from zeros, times as ISO 8601 in UTC. Nothing but the answer go
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,8 +101,16 @@ def _cell(value: Any) -> str:
 
 
 def _show_table(table: Table) -> None:
-    on_terminal = sys.stdout.isatty()
-    console = Console(width=None if on_terminal else PIPE_WIDTH, highlight=False, soft_wrap=not on_terminal)
+    if sys.stdout.isatty():
+        _print_table(table, Console(highlight=False))
+        return
+    piped = io.StringIO()
+    _print_table(table, Console(file=piped, width=PIPE_WIDTH, highlight=False, color_system=None))
+    for line in piped.getvalue().splitlines():
+        print(line.rstrip())
+
+
+def _print_table(table: Table, console: Console) -> None:
     if table.headers:
         grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
         for header in table.headers:
