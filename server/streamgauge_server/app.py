@@ -28,7 +28,7 @@ from streamgauge.v1 import (
 
 from streamgauge_server import logs
 from streamgauge_server.configuration import mask_url
-from streamgauge_server.listener import StartError, bind, check_exposure, grpc_options
+from streamgauge_server.listener import bind, check_exposure, grpc_options
 from streamgauge_server.model.clock import Clock, SystemClock
 from streamgauge_server.model.errors import DomainError
 from streamgauge_server.rpc import diagnostics
@@ -55,9 +55,8 @@ from streamgauge_server.services.sources import Sources
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.services.tokens import Tokens
 from streamgauge_server.settings import Settings, is_unix, split_address
-from streamgauge_server.storage.migrate import migrate
-from streamgauge_server.storage.store import SchemaOutdated, Store
-from streamgauge_server.storage.urls import parse_url
+from streamgauge_server.startup import StartError, open_store
+from streamgauge_server.storage.store import Store
 
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -122,6 +121,11 @@ class App:
             await self._closing.aclose()
             raise
 
+    async def wait_for_termination(self) -> None:
+        """Returns when nothing is served any more, be it that `stop` was called or that gRPC broke down."""
+        if self._server is not None:
+            await self._server.wait_for_termination()
+
     async def stop(self, grace: float | None = None) -> None:
         """Stops in this order: health says NOT_SERVING, streams are ended, unary calls end, the store closes.
 
@@ -140,7 +144,8 @@ class App:
         _log.info("stopped", address=self.address)
 
     async def _start(self) -> None:
-        store = await self._open_store()
+        store = await open_store(self.settings, self._clock)
+        self._closing.push_async_callback(store.close)
         authenticator = self._authenticator(store)
         check_exposure(self.settings, authenticated=await authenticator.required())
         interceptor = self._interceptor(store, authenticator)
@@ -163,19 +168,6 @@ class App:
             authentication=await authenticator.required(),
             version=__version__,
         )
-
-    async def _open_store(self) -> Store:
-        try:
-            await migrate_if_wanted(self.settings)
-            store = await Store.open(
-                self.settings.database, pool_size=self.settings.database_pool_size, clock=self._clock
-            )
-        except SchemaOutdated as error:
-            raise StartError(f"{error}: run `streamgauge-server migrate`, or serve with --migrate") from error
-        except ValueError as error:
-            raise StartError(f"database: {error}") from error
-        self._closing.push_async_callback(store.close)
-        return store
 
     def _authenticator(self, store: Store) -> Authenticator:
         openid = self.settings.openid
@@ -269,21 +261,11 @@ class App:
             answers = await _answers(store, self.settings.health_interval_seconds)
             if answers != serving:
                 serving = answers
-                _log.log(20 if serving else 40, "the store answers again" if serving else "the store does not answer")
+                if serving:
+                    _log.info("the store answers again")
+                else:
+                    _log.error("the store does not answer: health says NOT_SERVING")
                 await self._health.follow(serving=serving)
-
-
-async def migrate_if_wanted(settings: Settings) -> None:
-    """Migrates the schema when the setting `migrate` says so for this store.
-
-    Raises:
-        ValueError: the store's URL is malformed.
-        DomainError: STORE_UNAVAILABLE.
-    """
-    url = parse_url(settings.database)
-    wanted = settings.migrate == "always" or (settings.migrate == "auto" and url.engine == "sqlite")
-    if wanted and not url.in_memory:
-        await migrate(settings.database)
 
 
 async def _answers(store: Store, seconds: float) -> bool:

@@ -9,12 +9,9 @@ import grpc.aio
 import structlog
 
 from streamgauge_server.settings import Settings, TlsSettings, is_unix
+from streamgauge_server.startup import StartError
 
 _log = structlog.stdlib.get_logger("streamgauge.server")
-
-
-class StartError(Exception):
-    """The server cannot start; the message says why and what helps."""
 
 
 def check_exposure(settings: Settings, *, authenticated: bool) -> None:

@@ -1,0 +1,380 @@
+"""The command `streamgauge-server`: serve, migrate, token, config, check."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+from streamgauge._version import __version__
+
+from streamgauge_server import logs
+from streamgauge_server.configuration import ConfigurationError, Entry, load, reference, shown
+from streamgauge_server.model.clock import MICROS_PER_SECOND, SystemClock, isoformat
+from streamgauge_server.model.entities import DEFAULT_TENANT, SCOPES, Caller, Token
+from streamgauge_server.model.errors import DomainError
+from streamgauge_server.settings import Settings
+from streamgauge_server.startup import StartError, migrate_if_wanted, open_store
+from streamgauge_server.supervisor import EXIT_CANNOT_START, PortTaken, Supervisor, supervisor_gone, worker_settings
+
+if TYPE_CHECKING:
+    from streamgauge_server.storage.store import Store
+
+T = TypeVar("T")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+EXIT_DAMAGED = 1
+EXIT_CONFIGURATION = 2
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def main() -> None:
+    """Runs the command line."""
+    # gRPC tells on standard error about every connection that closes, unless it is told not to.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    cli(prog_name="streamgauge-server")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, package_name="streamgauge", prog_name="streamgauge-server")
+def cli() -> None:
+    """The streamgauge server: metrics of data pipelines over gRPC.
+
+    Every setting can be given as a flag, as a STREAMGAUGE_* environment variable or in a TOML file;
+    `streamgauge-server config --reference` lists them.
+    """
+
+
+def _settings_options(command: _Command) -> _Command:
+    """Adds the options that every command has."""
+    for option in (
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Any setting by its name, for example limits.max_windows=500. May be repeated.",
+        ),
+        click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME."),
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="TOML file with settings. [env: STREAMGAUGE_CONFIG]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _load(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> Settings:
+    given: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set needs NAME=VALUE, got {assignment!r}")
+        given[name] = value
+    given.update({name.replace("__", "."): value for name, value in flags.items() if value is not None})
+    try:
+        return load(given, config=config_file)
+    except ConfigurationError as error:
+        _die(str(error), EXIT_CONFIGURATION)
+
+
+def _die(message: str, status: int) -> NoReturn:
+    for line in message.splitlines():
+        click.echo(f"streamgauge-server: {line}", err=True)
+    raise SystemExit(status)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine; what keeps it from working becomes a message and an exit status."""
+    try:
+        return asyncio.run(work)
+    except (StartError, PortTaken) as error:
+        _die(str(error), EXIT_CANNOT_START)
+    except DomainError as error:
+        _die(error.message, EXIT_CANNOT_START)
+
+
+@cli.command()
+@_settings_options
+@click.option("--listen", metavar="ADDRESS", help="host:port, [::1]:port or unix:/path. [default: 127.0.0.1:50051]")
+@click.option("--migrate/--no-migrate", default=None, help="Migrate the schema first. [default: for SQLite only]")
+@click.option("--workers", type=int, metavar="N", help="Processes that share the port. [default: 1]")
+@click.option("--auth", type=click.Choice(["auto", "required", "off"]), help="When callers must show a token.")
+@click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback without TLS or authentication.")
+@click.option("--tls-cert", "tls__cert", metavar="FILE", help="Certificate chain, PEM.")
+@click.option("--tls-key", "tls__key", metavar="FILE", help="Private key, PEM.")
+@click.option("--tls-client-ca", "tls__client_ca", metavar="FILE", help="Demand client certificates of these CAs.")
+@click.option("--subject-registration", type=click.Choice(["open", "closed"]), help="May a write register a source?")
+@click.option("--metrics-port", type=int, metavar="PORT", help="Serve Prometheus metrics on this port.")
+@click.option("--log-level", "log__level", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option("--log-format", "log__format", type=click.Choice(["auto", "json", "console"]))
+@click.option("--log-access", "log__access", type=click.Choice(["all", "failures", "off"]), help="Which calls to log.")
+def serve(config_file: Path | None, assignments: Sequence[str], migrate: bool | None, **flags: Any) -> None:
+    """Serve the gRPC API.
+
+    \b
+    Examples:
+      streamgauge-server serve
+      streamgauge-server serve --database postgresql://sg:secret@db/streamgauge --migrate --workers 4
+      streamgauge-server serve --listen 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key
+      streamgauge-server serve --set limits.max_windows=500 --metrics-port 9464
+
+    SIGTERM and SIGINT stop it in order: health says NOT_SERVING, calls under way end, what waits is
+    committed, the store closes.
+    """  # noqa: D301, click looks for the character
+    if migrate is not None:
+        flags["migrate"] = "always" if migrate else "never"
+    settings = _load(config_file, assignments, **flags)
+    logs.configure(settings.log.level, settings.log.format)
+    if settings.workers == 1:
+        raise SystemExit(_run(_serve(settings, None)))
+    raise SystemExit(_run(_supervise(settings)))
+
+
+@cli.command(hidden=True)
+@click.argument("index", type=int)
+def worker(index: int) -> None:
+    """Serve as one of several processes; started by `serve --workers` with the settings on standard input."""
+    settings = worker_settings()
+    logs.configure(settings.log.level, settings.log.format)
+    raise SystemExit(_run(_serve(settings, index)))
+
+
+async def _supervise(settings: Settings) -> int:
+    await migrate_if_wanted(settings)
+    return await Supervisor(settings).run()
+
+
+async def _serve(settings: Settings, worker_index: int | None) -> int:
+    # Imported here: the supervisor, which runs this module too, must be free of gRPC.
+    from streamgauge_server.app import App
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = App(settings, worker=worker_index)
+    await app.start()
+    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(app.wait_for_termination())]
+    if worker_index is not None:
+        ends.append(asyncio.create_task(supervisor_gone()))
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    broke_down = ends[1].done()
+    await app.stop()
+    for task in ends:
+        task.cancel()
+    await asyncio.wait(ends)
+    return 1 if broke_down else 0
+
+
+@cli.command("migrate")
+@_settings_options
+def migrate_command(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
+    """Bring the database to the schema that this version needs.
+
+    Safe to run while other servers start: one of them migrates, the others wait.
+    """
+    from streamgauge_server.storage.migrate import migrate, schema_state
+
+    settings = _load(config_file, assignments, **flags)
+
+    async def work() -> tuple[str | None, str]:
+        try:
+            before, _ = await schema_state(settings.database)
+            await migrate(settings.database)
+            return before, (await schema_state(settings.database))[1]
+        except ValueError as error:
+            raise StartError(f"database: {error}") from error
+
+    before, after = _run(work())
+    click.echo(f"the schema is at {after}" + ("" if before == after else f", it was {before or 'not there'}"))
+
+
+@cli.group()
+def token() -> None:
+    """Create, list and revoke access tokens, in the database itself.
+
+    As soon as a token exists, the server asks every caller for one (setting `auth`).
+    """
+
+
+_tenant_option = click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Whose data it opens.")
+
+
+@token.command("create")
+@_settings_options
+@_tenant_option
+@click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="May be repeated.")
+@click.option("--name", default="", help="What the token is for.")
+@click.option("--expires-in", metavar="AGE", help="For example 12h, 90d or 52w. [default: never]")
+def token_create(
+    config_file: Path | None,
+    assignments: Sequence[str],
+    tenant: str,
+    scopes: Sequence[str],
+    name: str,
+    expires_in: str | None,
+    **flags: Any,
+) -> None:
+    """Create a token and print its secret, once: only a hash of it is stored.
+
+    \b
+    Examples:
+      streamgauge-server token create --scope admin
+      export STREAMGAUGE_TOKEN=$(streamgauge-server token create \\
+          --scope write:source_metrics --name collector --expires-in 90d)
+    """  # noqa: D301, click looks for the character
+    seconds = _age(expires_in) if expires_in else None
+
+    async def work(store: Store) -> tuple[Token, str]:
+        from streamgauge_server.services.tokens import Tokens
+
+        clock = SystemClock()
+        expire_time = None if seconds is None else clock.now() + seconds * MICROS_PER_SECOND
+        return await Tokens(store, clock).create(
+            _operator(tenant), scopes=list(dict.fromkeys(scopes)), display_name=name, expire_time=expire_time
+        )
+
+    created, secret = _with_store(_load(config_file, assignments, **flags), work)
+    expiry = "never" if created.expire_time is None else isoformat(created.expire_time)
+    click.echo(f"tokens/{created.id} of tenant {created.tenant}, expires {expiry}; the secret:", err=True)
+    click.echo(secret)
+
+
+@token.command("list")
+@_settings_options
+@_tenant_option
+def token_list(config_file: Path | None, assignments: Sequence[str], tenant: str, **flags: Any) -> None:
+    """List the tokens of a tenant, the newest first."""
+
+    async def work(store: Store) -> list[Token]:
+        from streamgauge_server.services.tokens import Tokens
+
+        tokens = Tokens(store, SystemClock())
+        found: list[Token] = []
+        while True:
+            after = (found[-1].create_time, found[-1].id) if found else None
+            page = await tokens.list(_operator(tenant), after=after, page_size=1_000)
+            found.extend(page.tokens)
+            if not page.more:
+                return found
+
+    now = SystemClock().now()
+    for found in _with_store(_load(config_file, assignments, **flags), work):
+        name = f"  {found.display_name}" if found.display_name else ""
+        click.echo(f"{found.id}  {_state(found, now)}  {','.join(sorted(found.scopes))}{name}")
+
+
+@token.command("revoke")
+@_settings_options
+@_tenant_option
+@click.argument("token_id", metavar="ID")
+def token_revoke(
+    config_file: Path | None, assignments: Sequence[str], tenant: str, token_id: str, **flags: Any
+) -> None:
+    """Revoke a token. Running servers refuse it within 5 seconds."""
+
+    async def work(store: Store) -> Token:
+        from streamgauge_server.services.tokens import Tokens
+
+        return await Tokens(store, SystemClock()).revoke(_operator(tenant), token_id.removeprefix("tokens/"))
+
+    revoked = _with_store(_load(config_file, assignments, **flags), work)
+    click.echo(f"tokens/{revoked.id} is revoked")
+
+
+@cli.command()
+@_settings_options
+@click.option("--reference", "as_reference", is_flag=True, help="Every setting with type, default and meaning.")
+@click.option("--show", is_flag=True, help="The values in force, secrets masked. This is the default.")
+def config(config_file: Path | None, assignments: Sequence[str], as_reference: bool, show: bool, **flags: Any) -> None:
+    """Show the settings in force, or all that there are.
+
+    Flags win over STREAMGAUGE_* environment variables, these over the TOML file, it over the defaults.
+    """
+    if as_reference and show:
+        raise click.UsageError("--reference and --show exclude each other")
+    if as_reference:
+        click.echo("\n\n".join(_described(entry) for entry in reference()))
+        return
+    for name, value in shown(_load(config_file, assignments, **flags)).items():
+        click.echo(f"{name} = {'' if value is None else value}")
+
+
+@cli.command()
+@_settings_options
+def check(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
+    """Check that the store answers, has the right schema, and that everything in it can be read.
+
+    Exits with 1 when something is damaged, with 3 when the store cannot be checked. Servers may run meanwhile.
+    """
+
+    async def work(store: Store) -> int:
+        info = await store.info()
+        click.echo(f"{info.engine} {info.version}, schema {info.schema_revision}")
+        blocks, latest = await store.integrity.counts()
+        damaged = 0
+        with click.progressbar(length=blocks + latest, label=f"{blocks} blocks, {latest} latest rows") as progress:
+            async for count, damages in store.integrity.scan():
+                progress.update(count)
+                damaged += len(damages)
+                for damage in damages:
+                    place = f" day {damage.day} seq {damage.seq}" if damage.seq is not None else ""
+                    part = f" part {damage.part!r}" if damage.part else ""
+                    click.echo(
+                        f"{damage.what}: {damage.subject} of tenant {damage.tenant}{part}{place}: {damage.problem}"
+                    )
+        return damaged
+
+    settings = _load(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
+    if damaged := _with_store(settings, work):
+        click.echo(f"{damaged} damaged")
+        raise SystemExit(EXIT_DAMAGED)
+    click.echo("everything can be read")
+
+
+def _with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+    logs.configure("warning", settings.log.format)
+
+    async def run() -> T:
+        store = await open_store(settings, SystemClock())
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return _run(run())
+
+
+def _operator(tenant: str) -> Caller:
+    """Whoever can open the database may do everything."""
+    return Caller(tenant, frozenset({"admin"}))
+
+
+def _age(text: str) -> int:
+    match = re.fullmatch(r"([1-9][0-9]{0,8})([smhdw])", text)
+    if match is None:
+        raise click.BadParameter(f"must be a number with s, m, h, d or w, such as 90d; got {text!r}")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _state(token_: Token, now: int) -> str:
+    if token_.revoke_time is not None:
+        return f"revoked {isoformat(token_.revoke_time)}"
+    if token_.expire_time is None:
+        return "never expires"
+    word = "expired" if token_.expire_time <= now else "expires"
+    return f"{word} {isoformat(token_.expire_time)}"
+
+
+def _described(entry: Entry) -> str:
+    default = "none" if entry.default is None else entry.default
+    return f"{entry.name}\n    {entry.variable}  ({entry.type}, default {default})\n    {entry.description}"
