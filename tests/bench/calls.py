@@ -1,0 +1,94 @@
+"""(a) Writes and reads of latest values by many callers at once, against empty calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamgauge.v1 import metrics_service_pb2, source_service_pb2, source_service_pb2_grpc
+
+from tests.bench.generator import PREFIX_BYTES, Command
+from tests.bench.processes import Served
+from tests.bench.report import Goal, Measurement, Pair
+from tests.bench.session import Round, Session, cost
+from tests.bench.workload import METRICS, SCRAPE, source_name, write_requests
+
+WRITE, READ = "unary_write_vs_echo", "latest_read_vs_echo"
+WRITE_METHOD = "/streamgauge.v1.MetricsService/WriteMetrics"
+READ_METHOD = "/streamgauge.v1.SourceService/GetSourceMetrics"
+CALLERS, CONNECTIONS = 32, 4
+SOURCES = 500
+FASTEST = 4_000
+"""Calls per second for which requests are prepared; a faster round ends when they are used up."""
+GOAL = Goal(0.6, at_least=True)
+
+
+def unary_write(session: Session) -> list[Measurement]:
+    """Measures `WriteMetrics` of one observation with twelve metrics, by 32 callers for different sources."""
+    scale = session.scale
+    extra = 2  # a round to warm up and one to profile
+    rows = 1 + int((scale.call_rounds + extra) * scale.call_seconds * FASTEST) // SOURCES
+    requests = list(write_requests(range(SOURCES), session.now - rows * SCRAPE, rows))
+    with session.server() as served:
+        command = Command(
+            served.target,
+            WRITE_METHOD,
+            session.bodies("writes", requests),
+            CALLERS,
+            CONNECTIONS,
+            scale.call_seconds,
+            minimum_bytes=PREFIX_BYTES
+            + len(metrics_service_pb2.WriteMetricsResponse(accepted_count=1).SerializeToString()),
+        )
+        _register(session, served, requests)
+        session.generator.run(command)
+        rounds = session.rounds(command, served, scale.call_rounds)
+        profile = session.profile(WRITE, served, lambda: session.generator.run(command))
+    return [_throughput(session.name(WRITE), rounds, profile)]
+
+
+def latest_read(session: Session) -> list[Measurement]:
+    """Measures `GetSourceMetrics` of the latest values, by 32 callers for different sources."""
+    requests = [
+        source_service_pb2.GetSourceMetricsRequest(
+            source=source_name(number), time_type=source_service_pb2.TIME_TYPE_LATEST
+        )
+        for number in range(SOURCES)
+    ]
+    with session.server() as served:
+        _register(session, served, list(write_requests(range(SOURCES), session.now - SCRAPE, 1)))
+        with served.channel() as channel:
+            answer = source_service_pb2_grpc.SourceServiceStub(channel).GetSourceMetrics(requests[0])
+        if sum(latest.HasField("value") for latest in answer.latest) < len(METRICS):
+            raise AssertionError(f"values are missing: {answer}")
+        command = Command(
+            served.target,
+            READ_METHOD,
+            session.bodies("latest", [request.SerializeToString() for request in requests]),
+            CALLERS,
+            CONNECTIONS,
+            session.scale.call_seconds,
+            again=True,
+            minimum_bytes=answer.ByteSize() // 2,
+        )
+        session.generator.run(command)
+        rounds = session.rounds(command, served, session.scale.call_rounds)
+        profile = session.profile(READ, served, lambda: session.generator.run(command))
+    return [_throughput(session.name(READ), rounds, profile)]
+
+
+def _register(session: Session, served: Served, requests: Sequence[bytes]) -> None:
+    """Writes the first observation of every source."""
+    first = session.bodies("first-writes", requests[:SOURCES])
+    command = Command(served.target, WRITE_METHOD, first, CALLERS, CONNECTIONS, seconds=60)
+    session.generator.run(command)
+
+
+def _throughput(name: str, rounds: Sequence[Round], profile: Sequence[str]) -> Measurement:
+    return Measurement(
+        name,
+        "calls/s",
+        "empty echo RPC",
+        GOAL,
+        [Pair(one.subject.rate, one.echo.rate) for one in rounds],
+        [cost(rounds), *profile],
+    )

@@ -1,0 +1,105 @@
+"""The processes that are measured: the server with a store of its own, and the ceiling."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.bench.machine import cpu_seconds
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+MAX_MESSAGE = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server process that answers."""
+
+    target: str
+    pid: int
+
+    def cpu(self) -> float:
+        """Returns the processor time that it has used, in seconds."""
+        return cpu_seconds(self.pid)
+
+    @contextmanager
+    def channel(self) -> Iterator[grpc.Channel]:
+        """Opens an ordinary channel to it."""
+        options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(self.target, options=options) as channel:
+            yield channel
+
+
+@contextmanager
+def echo_server() -> Iterator[Served]:
+    """Runs the ceiling as a process."""
+    process = subprocess.Popen([sys.executable, "-m", "tests.bench.echo_server"], stdout=subprocess.PIPE, text=True)
+    with _stopped_at_the_end(process):
+        assert process.stdout is not None
+        target = process.stdout.readline().strip()
+        if not target:
+            raise RuntimeError("the echo server did not start")
+        yield Served(target, process.pid)
+
+
+@contextmanager
+def streamgauge_server(url: str, log: Path) -> Iterator[Served]:
+    """Runs the server as anybody would start it, with the defaults of its settings and an access log into a file.
+
+    Raises:
+        RuntimeError: it does not serve in time; with the end of its log.
+    """
+    target = f"127.0.0.1:{_free_port()}"
+    arguments = ["serve", "--listen", target, "--database", url, "--migrate", "always"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamgauge_server.cli", *arguments], stdout=output, stderr=subprocess.STDOUT
+        )
+    with _stopped_at_the_end(process):
+        served = Served(target, process.pid)
+        _wait_until_serving(served, process, log)
+        yield served
+
+
+def _wait_until_serving(served: Served, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with served.channel() as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                answer = health.Check(health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True)
+            except grpc.RpcError as error:
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    raise
+                continue
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return
+    raise RuntimeError(f"the server does not serve:\n{log.read_text()[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def _stopped_at_the_end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,158 @@
+"""What all measures of one run share: the ceiling, the generator, stores, profiles and the moment called now."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from tests.bench import profiles
+from tests.bench.echo_server import PATH as ECHO_METHOD
+from tests.bench.generator import PREFIX_BYTES, Command, Generator, Result, write_bodies
+from tests.bench.machine import Noise
+from tests.bench.postgres import DurableCluster, cluster
+from tests.bench.processes import Served, echo_server, streamgauge_server
+from tests.bench.report import number
+from tests.bench.workload import MICROS
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+ENGINES = (SQLITE, POSTGRESQL)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much to measure."""
+
+    call_rounds: int
+    call_seconds: float
+    """Of each side of a round with concurrent callers."""
+    import_rounds: int
+    import_sources: int
+    """Sources in each round of the import, each with a day of readings."""
+    read_rounds: int
+    read_calls: int
+    """Serial calls of each side of a round."""
+    crowd_step: int
+    """Microseconds between two readings of the sources that are stored beside the one that is read."""
+
+
+FULL = Scale(15, 2.0, 5, 16, 15, 60, 15 * MICROS)
+QUICK = Scale(5, 1.0, 3, 6, 5, 25, 120 * MICROS)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of a load: on the ceiling, then on the server. Processor time in seconds a call."""
+
+    echo: Result
+    subject: Result
+    echo_cpu: float
+    subject_cpu: float
+
+
+class Session:
+    """One run of the harness: a context that ends every process it has started."""
+
+    def __init__(
+        self, scale: Scale, engine: str, noise: Noise, directory: Path, profile_directory: Path | None
+    ) -> None:
+        """Stores and requests go to `directory`; with `profile_directory` every measure leaves a profile there."""
+        self.scale = scale
+        self.engine = engine
+        self.noise = noise
+        self.directory = directory
+        self.now = time.time_ns() // 1_000_000_000 * MICROS
+        """The end of all data and of every range, in microseconds."""
+        self._profile_directory = profile_directory
+        self._processes = ExitStack()
+        self._cluster: DurableCluster | None = None
+        self._files = 0
+
+    def __enter__(self) -> Session:
+        with ExitStack() as processes:
+            if self.engine == POSTGRESQL:
+                self._cluster = processes.enter_context(cluster())
+            self.generator = processes.enter_context(Generator())
+            self.echo = processes.enter_context(echo_server())
+            self._echo_bodies = self.bodies("echo", [b""])
+            self._processes = processes.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._processes.close()
+
+    def name(self, measure: str) -> str:
+        """Returns the name under which a measure is reported: with the engine, unless it is SQLite."""
+        return measure if self.engine == SQLITE else f"{measure}_{self.engine}"
+
+    def bodies(self, name: str, messages: Sequence[bytes]) -> str:
+        """Writes requests for the generator; returns their file."""
+        return str(write_bodies(self._file(name), messages))
+
+    def _file(self, name: str) -> Path:
+        self._files += 1
+        return self.directory / f"{self._files}-{name}"
+
+    @contextmanager
+    def store(self) -> Iterator[str]:
+        """Makes a place for a store, yields its URL, and clears it away."""
+        if self._cluster is not None:
+            with self._cluster.database() as url:
+                yield url
+        else:
+            with tempfile.TemporaryDirectory(dir=self.directory) as place:
+                yield f"sqlite:///{place}/store.db"
+
+    @contextmanager
+    def server(self) -> Iterator[Served]:
+        """Runs the server on an empty store."""
+        with self.store() as url, streamgauge_server(url, self._file("server.log")) as served:
+            yield served
+
+    def rounds(self, command: Command, served: Served, count: int) -> list[Round]:
+        """Puts the same load on the ceiling and on the server in turns."""
+        on_echo = replace(
+            command,
+            target=self.echo.target,
+            method=ECHO_METHOD,
+            bodies=self._echo_bodies,
+            again=True,
+            minimum_bytes=PREFIX_BYTES,
+        )
+        rounds = []
+        for _ in range(count):
+            self.noise.take()
+            echo, echo_cpu = self._run(on_echo, self.echo)
+            subject, subject_cpu = self._run(command, served)
+            rounds.append(Round(echo, subject, echo_cpu, subject_cpu))
+        return rounds
+
+    def _run(self, command: Command, served: Served) -> tuple[Result, float]:
+        before = served.cpu()
+        result = self.generator.run(command)
+        return result, (served.cpu() - before) / result.calls
+
+    def profile(self, measure: str, served: Served, load: Callable[[], object]) -> list[str]:
+        """Runs a load once more under the sampler, if profiles are wanted; returns what it found, as lines."""
+        if self._profile_directory is None:
+            return []
+        path = self._profile_directory / f"profile-{self.name(measure)}.txt"
+        with profiles.sampled(served.pid, path):
+            load()
+        return profiles.summary(path)
+
+
+def cost(rounds: Sequence[Round]) -> str:
+    """Returns a line on what a call costs the processors of the server, and how long callers waited."""
+    subject, echo = (
+        median(values) * 1e6 for values in zip(*((r.subject_cpu, r.echo_cpu) for r in rounds), strict=True)
+    )
+    waits = [median(side) * 1e3 for side in zip(*((r.subject.median, r.subject.p99) for r in rounds), strict=True)]
+    return (
+        f"server processor time {number(subject)} us a call against {number(echo)} us of an echo "
+        f"({echo / subject:.2f}); callers waited {number(waits[0])} ms (median), {number(waits[1])} ms (99 %)"
+    )
