@@ -12,8 +12,8 @@ from streamgauge_server.model.clock import MAX_MICROS, from_datetime, to_datetim
 from streamgauge_server.model.windows import Window, WindowUnit
 
 
-def micros(*args: int) -> int:
-    return from_datetime(datetime(*args, tzinfo=UTC))  # type: ignore[arg-type]
+def micros(*args: int) -> int:  # year, month, day, ...
+    return from_datetime(datetime(*args, tzinfo=UTC))  # type: ignore[arg-type,misc]
 
 
 @pytest.mark.parametrize(
