@@ -144,7 +144,7 @@ def serve(config_file: Path | None, assignments: Sequence[str], migrate: bool | 
 def worker(index: int) -> None:
     """Serve as one of several processes; started by `serve --workers` with the settings on standard input."""
     settings = worker_settings()
-    logs.configure(settings.log.level, settings.log.format)
+    logs.configure(settings.log.level, settings.log.format, worker=index)
     raise SystemExit(_run(_serve(settings, index)))
 
 

@@ -52,7 +52,7 @@ def load(flags: Mapping[str, Any] | None = None, *, config: Path | None = None) 
     """
     flags = flags or {}
     known = {entry.name for entry in reference()}
-    problems = [_unknown(name, known, "flag") for name in flags if name not in known]
+    problems = [_unknown(name, known, "setting") for name in flags if name not in known]
     variables = {variable_of(name): name for name in known}
     problems += [
         _unknown(variable, variables, "environment variable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable, MutableMapping
@@ -21,14 +22,18 @@ _CHATTY = ("aiosqlite", "alembic", "asyncio", "sqlalchemy")
 """Libraries whose informational lines say nothing to an operator."""
 
 
-def configure(level: Level, format: Format, stream: TextIO = sys.stderr) -> None:
-    """Sends all log lines of the process to `stream`, those of libraries too. For programs, not for embedding."""
+def configure(level: Level, format: Format, *, stream: TextIO = sys.stderr, worker: int | None = None) -> None:
+    """Sends all log lines of the process to `stream`, those of libraries too. For programs, not for embedding.
+
+    `worker` is the number of this process among several, which every line then tells.
+    """
     as_json = format == "json" or (format == "auto" and not stream.isatty())
-    before: list[_Processor] = [_add_time, structlog.processors.add_log_level]
+    before: list[_Processor] = [_Stamp(SystemClock(), worker)]
     rendering: list[_Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        # Traces without local variables: among those are the tokens of callers.
+        [structlog.processors.format_exc_info, _as_json]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=8)]
+        else [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)]
     )
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
@@ -63,11 +68,15 @@ def configure_embedded() -> None:
         )
 
 
-class _AddTime:
-    """Adds the UTC time in milliseconds. The text of a second is made once: it is most of the work."""
+class _Stamp:
+    """Puts time, level and event before the fields, and the worker's number where there is one.
 
-    def __init__(self, clock: Clock) -> None:
+    The text of a second is made once: it is most of the work.
+    """
+
+    def __init__(self, clock: Clock, worker: int | None) -> None:
         self._clock = clock
+        self._worker = {} if worker is None else {"worker": worker}
         self._second = -1
         self._text = ""
 
@@ -76,8 +85,15 @@ class _AddTime:
         if second != self._second:
             self._second = second
             self._text = isoformat(second * MICROS_PER_SECOND).removesuffix("Z")
-        event["time"] = f"{self._text}.{micros // 1000:03d}Z"
-        return event
+        timestamp = f"{self._text}.{micros // 1000:03d}Z"
+        level = _LEVEL_NAMES.get(name, name)
+        return {"timestamp": timestamp, "level": level, "event": event.pop("event"), **self._worker, **event}
 
 
-_add_time = _AddTime(SystemClock())
+def _as_json(logger: Any, name: str, event: _Event) -> str:
+    return _encode(event)
+
+
+# One encoder for all lines: `json.dumps` with a `default` makes a new one each time, which costs as much as encoding.
+_encode = json.JSONEncoder(default=str, check_circular=False).encode
+_LEVEL_NAMES = {"warn": "warning", "exception": "error"}
