@@ -1,15 +1,14 @@
 """Fixtures for every test: a throwaway PostgreSQL.
 
 `pg_cluster` is a cluster of its own, started once per session, with a `stop` and a `start`. With
-`STREAMGAUGE_TEST_PG_DSN` (postgresql://user:password@host:port/database, a role that may create databases) the tests use
-that server instead and skip what has to stop it. Without either they skip, except where the variable `CI` is set: there a
-missing PostgreSQL is a failure.
+`STREAMGAUGE_TEST_PG_DSN` (postgresql://user:password@host:port/database, a role that may create databases) the tests
+use that server instead and skip what has to stop it. Without either they skip, except where the variable `CI` is set:
+there a missing PostgreSQL is a failure.
 """
 
 from __future__ import annotations
 
 import asyncio
-import glob
 import os
 import pwd
 import shutil
@@ -24,15 +23,14 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy.engine import URL, make_url
-
 from streamgauge_server.storage.migrate import migrate
 
 DSN_VARIABLE = "STREAMGAUGE_TEST_PG_DSN"
 BIN_PATTERNS = (
-    "/usr/lib/postgresql/*/bin",
-    "/usr/pgsql-*/bin",
-    "/usr/local/pgsql/bin",
-    "/opt/homebrew/opt/postgresql*/bin",
+    "usr/lib/postgresql/*/bin",
+    "usr/pgsql-*/bin",
+    "usr/local/pgsql/bin",
+    "opt/homebrew/opt/postgresql*/bin",
 )
 FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 """Settings that trade durability, which no test needs while the machine stays up, for speed."""
@@ -147,7 +145,7 @@ def _binaries() -> Path | None:
     found = shutil.which("initdb")
     if found:
         return Path(found).resolve().parent
-    directories = [Path(path) for pattern in BIN_PATTERNS for path in glob.glob(pattern)]
+    directories = [path for pattern in BIN_PATTERNS for path in Path("/").glob(pattern)]
     usable = [path for path in directories if (path / "initdb").exists() and (path / "postgres").exists()]
     return max(usable, key=_version) if usable else None
 

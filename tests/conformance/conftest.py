@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
-
-from streamgauge_server.model.clock import FixedClock
+from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, FixedClock
+from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.names import SubjectName
+from streamgauge_server.model.values import Scalar, SubjectKind
+from streamgauge_server.storage.blocks import LatestRow, RequestRecord, SubjectWrite
 from streamgauge_server.storage.migrate import migrate
 from streamgauge_server.storage.store import Store
+from streamgauge_server.storage.subjects import SubjectKey
+from streamgauge_server.timeseries.block import decode, encode_row
+from streamgauge_server.timeseries.frame import UNKNOWN_START
 
 START = 1_700_000_000_000_000
 """2023-11-14T22:13:20Z, the time on the tests' clock."""
+
+MAX_DAY = MAX_MICROS // MICROS_PER_DAY
 
 
 @pytest.fixture
@@ -55,3 +63,56 @@ async def open_store(store_url: str, clock: FixedClock) -> AsyncIterator[OpenSto
 @pytest.fixture
 async def store(open_store: OpenStore) -> Store:
     return await open_store()
+
+
+class Observer:
+    """Writes observations to a store and reads them back, without the layers in between."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def subject(self, name: str = "s", part: str = "", tenant: str = "t") -> int:
+        """Returns the id of a source, registering it."""
+        key = source_key(name, part)
+        return (await self.store.subjects.register(tenant, [key], limits=Limits()))[key]
+
+    async def write(
+        self, subject_id: int, time: int, values: Mapping[int, Scalar], request: RequestRecord | None = None
+    ) -> RequestRecord | None:
+        """Appends one observation."""
+        return await self.store.blocks.append([row_write(subject_id, time, values)], request)
+
+    async def samples(self, subject_id: int) -> dict[int, dict[int, Scalar]]:
+        """Returns what the blocks of a subject say, by moment and metric."""
+        merged: dict[int, dict[int, Scalar]] = {}
+        loaded = await self.store.blocks.load([subject_id], 0, MAX_DAY, summaries=False, data_below_rows=2**31 - 1)
+        for block in loaded[subject_id]:
+            assert block.data is not None
+            frame = decode(block.data)
+            for metric, column in frame.columns.items():
+                for row, (time, value) in enumerate(zip(frame.times.tolist(), column.values.tolist(), strict=True)):
+                    if column.present is None or column.present[row]:
+                        merged.setdefault(time, {})[metric] = value
+        return merged
+
+    async def latest(self, name: str = "s", part: str = "", tenant: str = "t") -> LatestRow:
+        """Returns the latest values of a source."""
+        subject = SubjectName(SubjectKind.SOURCE, name)
+        return (await self.store.blocks.latest(tenant, [subject]))[subject][part]
+
+    async def latest_values(self, name: str = "s", part: str = "") -> dict[int, Scalar]:
+        """Returns the newest value of each metric of a source."""
+        return {metric: sample.value for metric, sample in (await self.latest(name, part)).samples.items()}
+
+
+def source_key(name: str, part: str = "") -> SubjectKey:
+    return SubjectKey(SubjectName(SubjectKind.SOURCE, name), part)
+
+
+def row_write(subject_id: int, time: int, values: Mapping[int, Scalar]) -> SubjectWrite:
+    return SubjectWrite(subject_id, [encode_row(time, UNKNOWN_START, values)], row=(time, UNKNOWN_START, values))
+
+
+@pytest.fixture
+def observer(store: Store) -> Observer:
+    return Observer(store)

@@ -28,7 +28,8 @@ class Database(Protocol):
 
     `read` and `write` run a plain function of a connection as one transaction. The function may run twice, after a lost
     connection or a conflict with another transaction, so its only effects are those on the database. Errors of the
-    driver come out as `DomainError` STORE_UNAVAILABLE where the store is to blame.
+    driver come out as `DomainError` STORE_UNAVAILABLE where the store is to blame. A text with the character U+0000,
+    which PostgreSQL cannot keep, is INVALID_FIELD there.
     """
 
     engine: Engine

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.storage.errors import is_store_unavailable
 from streamgauge_server.storage.records import Append, Outcome, RequestRecord, SubjectGone
 
 MAX_BLOCKS = 1_000
@@ -158,7 +159,7 @@ class GroupCommit:
         try:
             outcomes = await self._commit([entry.append for entry in group])
         except Exception as error:
-            if len(group) == 1 or isinstance(error, DomainError):
+            if len(group) == 1 or is_store_unavailable(error):
                 for entry in group:
                     if not entry.answer.cancelled():
                         entry.answer.set_exception(error)

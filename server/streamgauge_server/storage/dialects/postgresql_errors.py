@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import sqlalchemy.exc
 
-from streamgauge_server.model.errors import DomainError, Reason, store_unavailable
+from streamgauge_server.model.errors import DomainError, Reason, invalid_field, store_unavailable
 
 CAUSES = {
     "08": "connection_lost",
@@ -32,6 +32,8 @@ CAUSES = {
 """Causes of STORE_UNAVAILABLE by SQLSTATE, or by its first characters for a whole class."""
 
 _CONFLICTS = {"40001", "40P01"}
+_NUL = {"22021", "22P05"}
+"""What PostgreSQL says to the character U+0000, which its texts and JSON documents cannot hold."""
 
 
 class ConnectionLost(Exception):
@@ -64,7 +66,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 def translate(error: BaseException) -> DomainError | None:
-    """Returns STORE_UNAVAILABLE if the store is to blame for an error, otherwise None."""
+    """Returns STORE_UNAVAILABLE if the store is to blame for an error, INVALID_FIELD for a NUL, otherwise None."""
     if isinstance(error, ConnectionLost) and error.in_doubt:
         return DomainError(
             Reason.STORE_UNAVAILABLE,
@@ -73,6 +75,8 @@ def translate(error: BaseException) -> DomainError | None:
             retry_after=1.0,
         )
     code = sqlstate(error)
+    if code in _NUL:
+        return invalid_field("text", "must not hold the character U+0000")
     if code is not None:
         cause = CAUSES.get(code) or CAUSES.get(code[:3]) or CAUSES.get(code[:2])
         return None if cause is None else store_unavailable("postgresql", cause)
