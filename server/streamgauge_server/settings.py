@@ -92,7 +92,7 @@ class Settings(_Section):
         description="Address of the gRPC server: host:port, [::1]:port or unix:/path. Port 0 takes a free one.",
     )
     database: str = Field(
-        default="sqlite+aiosqlite:///streamgauge.db",
+        default="sqlite:///streamgauge.db",
         description="URL of the store: sqlite:///file, sqlite://:memory: or postgresql://user:password@host/name.",
     )
     database_pool_size: int = Field(default=4, ge=1, description="How many reads run at the same time in one process.")

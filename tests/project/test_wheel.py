@@ -18,13 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"streamgauge": ROOT / "sdk/python/streamgauge", "streamgauge_server": ROOT / "server/streamgauge_server"}
 
 SERVER_ONLY = (
-    "aiosqlite",
     "alembic",
     "asyncpg",
     "click",
     "grpc_channelz",
     "grpc_health",
     "grpc_reflection",
+    "grpc_status",
     "numpy",
     "pandas",
     "pcodec",
