@@ -9,7 +9,7 @@ from streamgauge.v1 import metrics_service_pb2, source_service_pb2, source_servi
 from tests.bench.generator import PREFIX_BYTES, Command
 from tests.bench.processes import Served
 from tests.bench.report import Goal, Measurement, Pair
-from tests.bench.session import Round, Session, cost
+from tests.bench.session import PROFILE_SECONDS, Round, Session, cost
 from tests.bench.workload import METRICS, SCRAPE, source_name, write_requests
 
 WRITE, READ = "unary_write_vs_echo", "latest_read_vs_echo"
@@ -17,7 +17,7 @@ WRITE_METHOD = "/streamgauge.v1.MetricsService/WriteMetrics"
 READ_METHOD = "/streamgauge.v1.SourceService/GetSourceMetrics"
 CALLERS, CONNECTIONS = 32, 4
 SOURCES = 500
-FASTEST = 4_000
+FASTEST = 3_000
 """Calls per second for which requests are prepared; a faster round ends when they are used up."""
 GOAL = Goal(0.6, at_least=True)
 
@@ -25,8 +25,8 @@ GOAL = Goal(0.6, at_least=True)
 def unary_write(session: Session) -> list[Measurement]:
     """Measures `WriteMetrics` of one observation with twelve metrics, by 32 callers for different sources."""
     scale = session.scale
-    extra = 2  # a round to warm up and one to profile
-    rows = 1 + int((scale.call_rounds + extra) * scale.call_seconds * FASTEST) // SOURCES
+    seconds = (1 + scale.call_rounds) * scale.call_seconds + (PROFILE_SECONDS if session.profiling else 0)
+    rows = 1 + int(seconds * FASTEST) // SOURCES
     requests = list(write_requests(range(SOURCES), session.now - rows * SCRAPE, rows))
     with session.server() as served:
         command = Command(
@@ -42,7 +42,7 @@ def unary_write(session: Session) -> list[Measurement]:
         _register(session, served, requests)
         session.generator.run(command)
         rounds = session.rounds(command, served, scale.call_rounds)
-        profile = session.profile(WRITE, served, lambda: session.generator.run(command))
+        profile = session.profile_calls(WRITE, served, command)
     return [_throughput(session.name(WRITE), rounds, profile)]
 
 
@@ -72,7 +72,7 @@ def latest_read(session: Session) -> list[Measurement]:
         )
         session.generator.run(command)
         rounds = session.rounds(command, served, session.scale.call_rounds)
-        profile = session.profile(READ, served, lambda: session.generator.run(command))
+        profile = session.profile_calls(READ, served, command)
     return [_throughput(session.name(READ), rounds, profile)]
 
 

@@ -60,10 +60,10 @@ def streamgauge_server(url: str, log: Path) -> Iterator[Served]:
         RuntimeError: it does not serve in time; with the end of its log.
     """
     target = f"127.0.0.1:{_free_port()}"
-    arguments = ["serve", "--listen", target, "--database", url, "--migrate", "always"]
+    arguments = ["serve", "--listen", target, "--database", url, "--migrate"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streamgauge_server.cli", *arguments], stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, "-m", "streamgauge_server", *arguments], stdout=output, stderr=subprocess.STDOUT
         )
     with _stopped_at_the_end(process):
         served = Served(target, process.pid)

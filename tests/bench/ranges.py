@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from streamgauge.v1 import common_pb2, source_service_pb2, source_service_pb2_grpc
 
@@ -61,7 +60,7 @@ def ranges(session: Session) -> list[Measurement]:
         for one in RANGES:
             command = _command(session, served, one)
             rounds = session.rounds(command, served, session.scale.read_rounds)
-            profile = session.profile(one.name, served, partial(session.generator.run, command))
+            profile = session.profile_calls(one.name, served, command)
             found.append(
                 Measurement(
                     session.name(one.name),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -21,6 +22,8 @@ from tests.bench.workload import MICROS
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 ENGINES = (SQLITE, POSTGRESQL)
+
+PROFILE_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,18 @@ class Session:
         result = self.generator.run(command)
         return result, (served.cpu() - before) / result.calls
 
+    @property
+    def profiling(self) -> bool:
+        """Tells whether profiles are wanted."""
+        return self._profile_directory is not None
+
+    def profile_calls(self, measure: str, served: Served, command: Command) -> list[str]:
+        """Makes calls for a while under the sampler, if profiles are wanted; returns what it found, as lines."""
+        longer = replace(command, seconds=PROFILE_SECONDS, calls=0)
+        return self.profile(measure, served, partial(self.generator.run, longer))
+
     def profile(self, measure: str, served: Served, load: Callable[[], object]) -> list[str]:
-        """Runs a load once more under the sampler, if profiles are wanted; returns what it found, as lines."""
+        """Runs a load under the sampler, if profiles are wanted; returns what it found, as lines."""
         if self._profile_directory is None:
             return []
         path = self._profile_directory / f"profile-{self.name(measure)}.txt"
