@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -37,12 +38,14 @@ class Call:
     """One call, filled in by the steps around it.
 
     `started` is a reading of the monotonic clock in seconds. `code` and `reason` say how the call ended; they are set
-    before the outer steps go on. Sizes are bytes of serialised messages; streams are not counted.
+    before the outer steps go on. Sizes are bytes of serialised messages; streams are not counted. `metadata` is what the
+    client sent, its token among it: never log it.
     """
 
     method: Method
     request_id: str = ""
     started: float = field(default_factory=time.perf_counter)
+    metadata: Iterable[tuple[str, str | bytes]] = ()
     caller: Caller | None = None
     code: grpc.StatusCode = grpc.StatusCode.OK
     reason: str = ""

@@ -52,7 +52,9 @@ class RequestContextStep:
 
         async def in_context(call: Call, request: Any, context: ServicerContext) -> Any:
             request_id = ""
-            for key, value in context.invocation_metadata() or ():
+            # Made anew with every call of `invocation_metadata`, which costs as much as a step.
+            call.metadata = metadata = context.invocation_metadata() or ()
+            for key, value in metadata:
                 if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
                     request_id = value
             call.request_id = request_id = request_id or os.urandom(12).hex()
@@ -166,7 +168,7 @@ class AuthenticationStep:
 
         async def authenticated(call: Call, request: Any, context: ServicerContext) -> Any:
             try:
-                caller = call.caller = await authenticate(_authorization(context))
+                caller = call.caller = await authenticate(_authorization(call))
                 if scope is not None:
                     require_scope(caller, scope)
             except Exception as error:
@@ -226,8 +228,8 @@ def _current_task() -> asyncio.Task[Any]:
     return task
 
 
-def _authorization(context: ServicerContext) -> str | None:
-    for key, value in context.invocation_metadata() or ():
+def _authorization(call: Call) -> str | None:
+    for key, value in call.metadata:
         if key == "authorization":
             return value if isinstance(value, str) else value.decode("latin-1")
     return None
