@@ -281,16 +281,17 @@ class _Details:
             return
 
     def _take(self, detail: any_pb2.Any) -> None:
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo.FromString(detail.value)
-            if info.domain == DOMAIN:
-                self.reason, self.metadata = info.reason, dict(info.metadata)
-        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            request = error_details_pb2.BadRequest.FromString(detail.value)
-            self.violations += [Violation(v.field, v.description, v.reason) for v in request.field_violations]
-        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
-            self.retry_after = delay.seconds + delay.nanos / 1e9
+        match detail.TypeName():
+            case "google.rpc.ErrorInfo":
+                info = error_details_pb2.ErrorInfo.FromString(detail.value)
+                if info.domain == DOMAIN:
+                    self.reason, self.metadata = info.reason, dict(info.metadata)
+            case "google.rpc.BadRequest":
+                request = error_details_pb2.BadRequest.FromString(detail.value)
+                self.violations += [Violation(v.field, v.description, v.reason) for v in request.field_violations]
+            case "google.rpc.RetryInfo":
+                delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
+                self.retry_after = delay.seconds + delay.nanos / 1e9
 
 
 def _build(code: grpc.StatusCode, message: str, headers: Mapping[str, str | bytes]) -> StreamgaugeError:

@@ -28,8 +28,8 @@ class Frame:
 
     `times` has one moment per row, in any order (see `Moments`). `columns` has, by metric name, one value per row: a
     list or tuple, where None marks a gap, or a numpy array (masked where there are gaps). All values of a column have
-    one type; whole numbers among floats become floats where that is exact. NaN is not a gap; the server refuses it.
-    `start_time` says when the counters began to count from zero.
+    one type; whole numbers among floats become floats where that is exact. NaN is not a gap; the server refuses it. A
+    frame that holds gaps only is not sent. `start_time` says when the counters began to count from zero.
 
     Example:
         >>> Frame("sources/orders", times=[t0, t1, t2], columns={"byteTotal": [10, 20, None], "load": [0.5, 1, 0.25]})
@@ -66,7 +66,7 @@ def messages(frame: Frame) -> Iterator[common_pb2.Frame]:
     times = _times(frame.times)
     columns = {name: _column(name, values, len(times)) for name, values in frame.columns.items()}
     rows = max(1, MAX_SAMPLES // max(len(columns), 1))
-    for first in range(0, max(len(times), 1), rows):
+    for first in range(0, len(times), rows):
         yield from _pieces(frame, times, columns, first, min(first + rows, len(times)))
 
 
@@ -125,7 +125,7 @@ def _pieces(
         middle = (first + last) // 2
         yield from _pieces(frame, times, columns, first, middle)
         yield from _pieces(frame, times, columns, middle, last)
-    elif message.columns or last == first:
+    elif message.columns:
         yield message
 
 

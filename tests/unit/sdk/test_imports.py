@@ -1,0 +1,109 @@
+"""Streams of frames: what the caller's iterator raises, and what the server says amid them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from streamgauge import AsyncClient, Client, Frame, ImportResult, InvalidArgumentError, UnavailableError
+from streamgauge.v1 import errors_pb2, metrics_service_pb2
+
+from tests.unit.sdk.scripts import ScriptedServer, refuse, scripted_server, status
+
+Response = metrics_service_pb2.ImportMetricsResponse
+REQUEST_BYTES = 100_000  # of samples: more than a request holds
+
+
+def frame(size: int = 1) -> Frame:
+    return Frame("sources/a", list(range(size)), {"m": [0.5] * size})
+
+
+def count(request: Iterator[bytes], context: grpc.ServicerContext) -> Response:
+    frames = [f for body in request for f in metrics_service_pb2.ImportMetricsRequest.FromString(body).frames]
+    answer = Response(accepted_frame_count=len(frames) - 1, rejected_frame_count=1)
+    answer.accepted_sample_count = sum(len(f.time_unix_micros) for f in frames[:-1])
+    answer.errors.add(index=len(frames) - 1, reason=errors_pb2.ERROR_REASON_INVALID_FIELD, message="bad")
+    return answer
+
+
+async def run(kind: str, server: ScriptedServer, frames: Any, **keywords: Any) -> ImportResult:
+    if kind == "sync":
+        with Client(server.target) as client:
+            return client.metrics.import_frames(frames, **keywords)
+    async with AsyncClient(server.target) as client:
+        return await client.metrics.import_frames(frames, **keywords)
+
+
+@pytest.fixture(params=["sync", "async"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def test_the_index_of_a_refused_piece_is_that_of_the_frame_as_given(kind: str) -> None:
+    with scripted_server(ImportMetrics=count) as server:
+        result = await run(kind, server, [frame(), frame(250_000)])
+    assert (result.accepted, result.rejected, result.accepted_samples) == (3, 1, 200_001)
+    assert result.errors[0].index == 1
+
+
+async def test_an_async_iterable_of_frames_is_taken_as_well() -> None:
+    async def frames() -> AsyncIterator[Frame]:
+        yield frame()
+        yield frame(5)
+
+    with scripted_server(ImportMetrics=count) as server:
+        assert (await run("async", server, frames())).accepted == 1
+
+
+async def test_what_the_iterator_raises_is_raised_and_the_server_does_not_take_a_part_for_the_whole(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[BaseException | None] = []
+
+    def answer(request: Iterator[bytes], context: grpc.ServicerContext) -> Response:
+        try:
+            result = count(request, context)
+        except BaseException as error:
+            ended.append(error)
+            raise
+        ended.append(None)
+        return result
+
+    def frames() -> Iterator[Frame]:
+        yield frame(REQUEST_BYTES * 2)
+        raise LookupError("the file ends here")
+
+    with scripted_server(ImportMetrics=answer) as server, pytest.raises(LookupError, match="the file ends here"):
+        await run(kind, server, frames())
+    assert None not in ended
+    assert not [record for record in caplog.records if record.name == "grpc._channel" and record.levelno > logging.INFO]
+
+
+async def test_a_bad_frame_is_refused_before_it_is_sent(kind: str) -> None:
+    with scripted_server(ImportMetrics=count) as server, pytest.raises(TypeError, match="one type for all"):
+        await run(kind, server, [Frame("sources/a", [1, 2], {"m": [1, "a"]})])
+
+
+async def test_an_error_amid_the_stream_is_typed_and_not_tried_again(kind: str) -> None:
+    told = status(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", violations=[("frames", "too many", "")])
+    with scripted_server(ImportMetrics=refuse(told)) as server:
+        with pytest.raises(InvalidArgumentError) as caught:
+            await run(kind, server, (frame(REQUEST_BYTES) for _ in range(100)))
+        assert caught.value.violations[0].field == "frames"
+        away = status(grpc.StatusCode.UNAVAILABLE, retry_after=0.001)
+        server.answers["ImportMetrics"] = refuse(away)
+        with pytest.raises(UnavailableError):
+            await run(kind, server, [frame()])
+    assert len(server.calls) == 2
+
+
+async def test_the_deadline_of_an_import_is_the_methods_or_the_callers(kind: str) -> None:
+    with scripted_server(ImportMetrics=count) as server:
+        await run(kind, server, [frame()])
+        await run(kind, server, [frame()], timeout=7)
+    remaining = [call.time_remaining or 0 for call in server.calls]
+    assert 590 < remaining[0] <= 600
+    assert 6 < remaining[1] <= 7
