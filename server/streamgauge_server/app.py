@@ -89,6 +89,8 @@ class App:
         self._deadlines = DeadlineStep(settings.limits.max_call_seconds)
         self._health = HealthServicer(SERVICES)
         self._closing = AsyncExitStack()
+        self.interceptor: StepInterceptor | None = None
+        """The steps around every call and the methods that are served; None before the start."""
         self._server: grpc.aio.Server | None = None
         self._stop_begun = False
 
@@ -148,9 +150,9 @@ class App:
         self._closing.push_async_callback(store.close)
         authenticator = self._authenticator(store)
         check_exposure(self.settings, authenticated=await authenticator.required())
-        interceptor = self._interceptor(store, authenticator)
+        self.interceptor = self._interceptor_over(store, authenticator)
         server = grpc.aio.server(
-            interceptors=(interceptor,), options=grpc_options(self.settings, shared=self._worker is not None)
+            interceptors=(self.interceptor,), options=grpc_options(self.settings, shared=self._worker is not None)
         )
         self.port = bind(server, self.settings)
         self._server = server
@@ -178,7 +180,7 @@ class App:
             )
         return Authenticator(store.tokens, self._clock, AuthMode(self.settings.auth), verifier)
 
-    def _interceptor(self, store: Store, authenticator: Authenticator) -> StepInterceptor:
+    def _interceptor_over(self, store: Store, authenticator: Authenticator) -> StepInterceptor:
         settings, limits, clock = self.settings, self.settings.limits, self._clock
         interceptor = StepInterceptor(
             (
@@ -200,7 +202,7 @@ class App:
         query = MetricsQuery(store, clock, limits, descriptors, blocks)
         registrar.add(
             source_service_pb2_grpc.add_SourceServiceServicer_to_server,
-            SourceServicer(Sources(store, registry), SourceMetrics(store, descriptors, query, latest)),
+            SourceServicer(Sources(store, limits, registry), SourceMetrics(store, descriptors, query, latest)),
         )
         registrar.add(
             metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,

@@ -38,8 +38,8 @@ class Call:
     """One call, filled in by the steps around it.
 
     `started` is a reading of the monotonic clock in seconds. `code` and `reason` say how the call ended; they are set
-    before the outer steps go on. Sizes are bytes of serialised messages; streams are not counted. `metadata` is what the
-    client sent, its token among it: never log it.
+    before the outer steps go on. Sizes are bytes of serialised messages; streams are not counted. `metadata` is what
+    the client sent, its token among it: never log it.
     """
 
     method: Method
