@@ -38,6 +38,8 @@ class GroupRead(Generic[K, V]):
 
     async def get(self, keys: Collection[K]) -> Mapping[K, V]:
         """Returns the values of keys that have one; the mapping may hold others' keys as well."""
+        if not keys:
+            return {}
         group = self._waiting[-1] if self._waiting else None
         if group is None or len(group.keys) + len(keys) > MAX_KEYS:
             group = _Group()
