@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from streamgauge.cli.app import app
+from streamgauge_server.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+PROGRAMS: dict[str, click.Command] = {"streamgauge": app, "streamgauge-server": cli}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 
@@ -53,3 +59,21 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
 def test_every_target_is_listed_by_make_help() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(re.findall(r"^  make ([a-z-]+) +\S", done.stdout, re.MULTILINE)) == TARGETS
+
+
+def commands_named(page: Path) -> list[list[str]]:
+    """Returns the command lines of our two programs in a page's `sh` blocks."""
+    text = "\n".join(re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    lines = [shlex.split(line) for line in text.splitlines()]
+    return [line for line in lines if line and line[0] in PROGRAMS]
+
+
+@pages
+def test_every_command_line_that_is_shown_has_options_that_exist(page: Path) -> None:
+    for line in commands_named(page):
+        command: click.Command = PROGRAMS[line[0]]
+        words = line[1:]
+        while isinstance(command, click.Group):
+            command = command.commands[words.pop(0)]
+        # Parses and checks the options, but calls nothing.
+        command.make_context(line[0], words)
