@@ -182,7 +182,7 @@ def write_errors(errors: Iterable[ItemError]) -> list[metrics_service_pb2.WriteE
             subject=error.subject,
             metric=error.metric,
             reason=error.reason.value,  # type: ignore[arg-type]  # the numbers are equal, held by a test
-            message=f"{error.field}: {error.message}" if error.field else error.message,
+            message=f"{error.path}: {error.message}",
         )
         for error in errors
     ]

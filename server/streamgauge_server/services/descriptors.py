@@ -72,10 +72,11 @@ class Descriptors:
             self._known[tenant, kind] = known
         return known
 
-    def _remember(self, known: _Known, found: Iterable[MetricDescriptor]) -> None:
+    def _remember(self, kind: SubjectKind, known: _Known, found: Iterable[MetricDescriptor]) -> None:
         for descriptor in found:
-            known.by_name[descriptor.metric] = descriptor
-            known.by_id[descriptor.id] = descriptor
+            if descriptor.kind_of_subject == kind:
+                known.by_name[descriptor.metric] = descriptor
+                known.by_id[descriptor.id] = descriptor
 
     async def by_name(self, tenant: str, kind: SubjectKind, metrics: Collection[str]) -> Mapping[str, MetricDescriptor]:
         """Returns descriptors by metric name; names that nobody wrote or declared are missing.
@@ -85,15 +86,18 @@ class Descriptors:
         known = self._cache(tenant, kind)
         missing = [m for m in metrics if m not in known.by_name]
         if missing:
-            self._remember(known, (await self._store.metrics.get_many(tenant, kind, missing)).values())
+            self._remember(kind, known, (await self._store.metrics.get_many(tenant, kind, missing)).values())
         return known.by_name
 
     async def by_id(self, tenant: str, kind: SubjectKind, ids: Collection[int]) -> Mapping[int, MetricDescriptor]:
-        """Returns descriptors by id, as blocks refer to them. The mapping may hold more than was asked for."""
+        """Returns descriptors by id, as blocks refer to them; those of other kinds of subjects are missing.
+
+        The mapping may hold more than was asked for.
+        """
         known = self._cache(tenant, kind)
         missing = [i for i in ids if i not in known.by_id]
         if missing:
-            self._remember(known, (await self._store.metrics.by_ids(tenant, missing)).values())
+            self._remember(kind, known, (await self._store.metrics.by_ids(tenant, missing)).values())
         return known.by_id
 
     async def ensure(
@@ -114,8 +118,9 @@ class Descriptors:
         ]
         if new:
             created = await self._store.metrics.ensure(tenant, kind, new, limits=self._limits)
-            self._remember(self._cache(tenant, kind), created.values())
-        return self._cache(tenant, kind).by_name if new else by_name
+            self._remember(kind, self._cache(tenant, kind), created.values())
+            return {**by_name, **created}
+        return by_name
 
     async def get(self, caller: Caller, kind: SubjectKind, metric: str) -> MetricDescriptor:
         """Returns one descriptor.
@@ -161,7 +166,7 @@ class Descriptors:
         if violations:
             raise invalid(violations)
         updated = await self._store.metrics.update(caller.tenant, kind, metric, changes, etag=etag)
-        self._remember(self._cache(caller.tenant, kind), [updated])
+        self._remember(kind, self._cache(caller.tenant, kind), [updated])
         return updated
 
 

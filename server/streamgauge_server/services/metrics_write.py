@@ -10,7 +10,7 @@ import numpy as np
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import WRITE_SCOPE, Caller, MetricDescriptor, Observation
-from streamgauge_server.model.errors import DomainError, Reason, invalid, invalid_field
+from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid_field
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import parse_subject
 from streamgauge_server.model.values import Scalar, SubjectKind, ValueType, convert_lossless, type_of
@@ -19,10 +19,11 @@ from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.services.write_checks import (
     MAX_ERRORS,
-    NOT_FOUND_REASON,
     SUBJECT_FORM,
     ItemError,
     Refusals,
+    batch_error,
+    clip,
     metric_problem,
     part_problem,
     start_problem,
@@ -36,6 +37,9 @@ from streamgauge_server.timeseries.block import encode, encode_row
 from streamgauge_server.timeseries.frame import DTYPES, UNKNOWN_START, Column, build_frame, split_days
 
 MAX_REQUEST_ID = 128
+
+_Types = dict[str, ValueType]
+"""Types by metric name."""
 
 _TYPE_OF = {float: ValueType.DOUBLE, int: ValueType.INT64, bool: ValueType.BOOL, str: ValueType.STRING}
 
@@ -108,16 +112,34 @@ class MetricsWriter:
             _check_request_id(idempotency.request_id)
         refusals = Refusals()
         rows = self._checked(caller, observations, refusals)
+        if idempotency is not None:
+            # A repeat must not even declare a metric or register a subject. Repeats at the same time are told apart by
+            # the append.
+            earlier = await self._store.blocks.find_request(caller.tenant, idempotency.request_id)
+            if earlier is not None:
+                return _answer(earlier, idempotency)
         await self._refuse_unknown(caller, rows, refusals)
-        await self._type(caller, rows, refusals, create=not validate_only)
-        if atomic and refusals.errors:
-            raise invalid([error.violation("observations") for error in refusals.errors])
-        outcome = _outcome(count, refusals)
+        new = await self._type(caller, rows, refusals)
+        _refuse_batch(atomic, refusals)
         if validate_only:
-            return outcome
-        request = _record(caller, idempotency, outcome)
-        accepted = [row for row in rows if row.index not in refusals.items]
-        return await self._store_rows(caller, accepted, request) or outcome
+            return _outcome(count, refusals)
+        await self._declare(caller, rows, new, refusals)
+        for last_try in (False, True):
+            _refuse_batch(atomic, refusals)
+            outcome = _outcome(count, refusals)
+            accepted = [row for row in rows if row.index not in refusals.items]
+            try:
+                earlier = await self._append(caller, accepted, _record(caller, idempotency, outcome))
+            except SubjectGone as gone:
+                self._subjects.forget(gone.subject_ids)
+                if last_try:
+                    raise DomainError(
+                        Reason.WRITE_CONFLICT, "a subject was deleted while it was written to; try again"
+                    ) from gone
+                await self._refuse_unknown(caller, accepted, refusals)
+            else:
+                break
+        return outcome if earlier is None or idempotency is None else _answer(earlier, idempotency)
 
     def _checked(self, caller: Caller, observations: Sequence[Observation], refusals: Refusals) -> list[_Row]:
         """Checks what can be checked without knowing any metric; scopes first."""
@@ -159,7 +181,7 @@ class MetricsWriter:
             for metric, value in values.items():
                 problem = metric_problem(metric) or value_problem(value, self._limits)
                 if problem:
-                    refusals.add(index, subject, f'values["{metric}"]', problem, metric=metric)
+                    refusals.add(index, subject, f'values["{clip(metric)}"]', problem, metric=metric)
         if key is None or len(refusals.errors) > before:
             return None
         return _Row(index, key, time, UNKNOWN_START if start is None else start, values)
@@ -171,88 +193,56 @@ class MetricsWriter:
             return
         unknown = await self._subjects.unknown(caller.tenant, names)
         for row in rows:
-            name = row.key.name
-            if name in unknown:
-                message = f"there is no {name}, and a write does not register it"
-                refusals.add(row.index, str(name), "subject", message, reason=NOT_FOUND_REASON[name.kind])
+            if row.key.name in unknown:
+                refusals.add_unknown(row.index, row.key.name)
 
-    async def _type(self, caller: Caller, rows: list[_Row], refusals: Refusals, *, create: bool) -> None:
-        """Gives every value its metric's id and type; a metric seen for the first time takes its first value's type."""
+    async def _type(self, caller: Caller, rows: list[_Row], refusals: Refusals) -> dict[SubjectKind, _Types]:
+        """Gives the values of known metrics their metric's id and type.
+
+        Returns the types of the others, by kind of subject and name: that of a metric's first value that is accepted.
+        """
+        new: dict[SubjectKind, _Types] = {}
         for kind in {row.key.name.kind for row in rows}:
             of_kind = [row for row in rows if row.key.name.kind == kind and row.index not in refusals.items]
-            names = {metric for row in of_kind for metric in row.values}
-            known = await self._descriptors.by_name(caller.tenant, kind, names)
-            new: dict[str, ValueType] = {}
+            known = await self._descriptors.by_name(
+                caller.tenant, kind, {metric for row in of_kind for metric in row.values}
+            )
+            types: _Types = {}
             for row in of_kind:
-                row.typed = self._typed(row, known, new, refusals)
-            if new and create:
-                wanted = {
-                    metric: value_type
-                    for metric, value_type in new.items()
-                    if any(metric in row.values for row in of_kind if row.index not in refusals.items)
-                }
-                known = await self._descriptors.ensure(caller.tenant, kind, wanted)
-                for row in of_kind:
-                    if row.index not in refusals.items and not new.keys().isdisjoint(row.values):
-                        row.typed = self._typed(row, known, {}, refusals)
+                row.typed = _typed(row, known, types, refusals)
+            if types:
+                new[kind] = types
+        return new
 
-    def _typed(
-        self,
-        row: _Row,
-        known: Mapping[str, MetricDescriptor],
-        new: dict[str, ValueType],
-        refusals: Refusals,
-    ) -> dict[int, Scalar]:
-        typed: dict[int, Scalar] = {}
-        for metric, value in row.values.items():
-            descriptor = known.get(metric)
-            if descriptor is None:
-                expected = new.setdefault(metric, type_of(value))
-                if convert_lossless(value, expected) is None:
-                    _refuse_type(row, metric, value, expected, refusals)
-                continue
-            expected = descriptor.value_type
-            if _TYPE_OF[type(value)] is not expected:
-                converted = convert_lossless(value, expected)
-                if converted is None:
-                    if value != descriptor.no_value:
-                        _refuse_type(row, metric, value, expected, refusals)
-                    continue
-                value = converted
-            if descriptor.no_value is None or value != descriptor.no_value:
-                typed[descriptor.id] = value
-        return typed
+    async def _declare(
+        self, caller: Caller, rows: list[_Row], new: Mapping[SubjectKind, _Types], refusals: Refusals
+    ) -> None:
+        """Declares metrics that are seen for the first time and gives their values ids.
 
-    async def _store_rows(
-        self, caller: Caller, rows: Sequence[_Row], request: RequestRecord | None
-    ) -> WriteOutcome | None:
-        """Appends rows and waits for the commit.
-
-        Returns the first answer when the same request id was stored meanwhile, otherwise None.
+        Somebody else may have declared one with another type since: its values are checked once more.
         """
-        keys = {row.key for row in rows}
-        for last_try in (False, True):
-            writes = _writes(rows, await self._subjects.ids(caller.tenant, keys))
-            if not writes and request is None:
-                return None
-            try:
-                earlier = await self._store.blocks.append(writes, request)
-            except SubjectGone as gone:
-                self._subjects.forget(gone.subject_ids)
-                if last_try:
-                    raise DomainError(
-                        Reason.WRITE_CONFLICT, "a subject was deleted while it was written to; try again"
-                    ) from gone
-                await self._refuse_deleted(caller, rows)
-            else:
-                return None if earlier is None else _answer(earlier, request)
-        return None
+        for kind, types in new.items():
+            known = await self._descriptors.ensure(caller.tenant, kind, types)
+            for row in rows:
+                if (
+                    row.key.name.kind == kind
+                    and row.index not in refusals.items
+                    and not types.keys().isdisjoint(row.values)
+                ):
+                    row.typed = _typed(row, known, {}, refusals)
 
-    async def _refuse_deleted(self, caller: Caller, rows: Sequence[_Row]) -> None:
-        """Fails the call when a subject that may not be registered by writing was deleted under it."""
-        closed = {row.key.name for row in rows if not self._subjects.may_register(row.key.name)}
-        for name in await self._subjects.unknown(caller.tenant, closed):
-            raise DomainError(NOT_FOUND_REASON[name.kind], f"there is no {name}", metadata={"name": str(name)})
+    async def _append(
+        self, caller: Caller, rows: Sequence[_Row], request: RequestRecord | None
+    ) -> RequestRecord | None:
+        """Appends rows and waits for the commit; returns the earlier record if the request id is known.
+
+        Raises:
+            SubjectGone: a subject was deleted.
+        """
+        writes = _writes(rows, await self._subjects.ids(caller.tenant, {row.key for row in rows}))
+        if not writes and request is None:
+            return None
+        return await self._store.blocks.append(writes, request)
 
 
 def _check_request_id(request_id: str) -> None:
@@ -262,15 +252,46 @@ def _check_request_id(request_id: str) -> None:
         )
 
 
+def _refuse_batch(atomic: bool, refusals: Refusals) -> None:
+    if atomic and refusals.errors:
+        raise batch_error(_by_index(refusals.errors), "observations")
+
+
+def _typed(row: _Row, known: Mapping[str, MetricDescriptor], new: _Types, refusals: Refusals) -> dict[int, Scalar]:
+    """Returns the values of known metrics by id, without those that mean "no value".
+
+    Unknown metrics must fit the types in `new`, to which an accepted row adds its own.
+    """
+    typed: dict[int, Scalar] = {}
+    first_sight: _Types = {}
+    accepted = True
+    for metric, value in row.values.items():
+        descriptor = known.get(metric)
+        if descriptor is None:
+            expected = new.get(metric)
+            if expected is None:
+                first_sight[metric] = type_of(value)
+            elif convert_lossless(value, expected) is None:
+                _refuse_type(row, metric, value, expected, refusals)
+                accepted = False
+            continue
+        if descriptor.no_value is not None and value == descriptor.no_value and value is not True:
+            continue
+        if _TYPE_OF[type(value)] is not descriptor.value_type:
+            converted = convert_lossless(value, descriptor.value_type)
+            if converted is None:
+                _refuse_type(row, metric, value, descriptor.value_type, refusals)
+                accepted = False
+                continue
+            value = converted
+        typed[descriptor.id] = value
+    if first_sight and accepted:
+        new.update(first_sight)
+    return typed
+
+
 def _refuse_type(row: _Row, metric: str, value: Scalar, expected: ValueType, refusals: Refusals) -> None:
-    refusals.add(
-        row.index,
-        str(row.key.name),
-        f'values["{metric}"]',
-        f"must be {expected.name}, is {type_of(value).name} and cannot be converted without loss",
-        metric=metric,
-        reason=Reason.VALUE_TYPE_MISMATCH,
-    )
+    refusals.add_type_mismatch(row.index, str(row.key.name), f'values["{metric}"]', metric, expected, type_of(value))
 
 
 def _writes(rows: Iterable[_Row], ids: Mapping[SubjectKey, int]) -> list[SubjectWrite]:
@@ -318,8 +339,12 @@ def _columns(rows: Sequence[_Row]) -> dict[int, Column]:
     return columns
 
 
+def _by_index(errors: Sequence[ItemError]) -> list[ItemError]:
+    return sorted(errors, key=lambda error: error.index)
+
+
 def _outcome(count: int, refusals: Refusals) -> WriteOutcome:
-    errors = sorted(refusals.errors, key=lambda error: error.index)
+    errors = _by_index(refusals.errors)
     rejected = len(refusals.items)
     return WriteOutcome(count - rejected, rejected, errors[:MAX_ERRORS], max(0, len(errors) - MAX_ERRORS))
 
@@ -332,19 +357,25 @@ def _record(caller: Caller, idempotency: Idempotency | None, outcome: WriteOutco
         "accepted": outcome.accepted,
         "rejected": outcome.rejected,
         "truncated": outcome.errors_truncated,
-        "errors": [[e.index, e.subject, e.metric, e.field, e.reason.name, e.message] for e in outcome.errors],
+        "errors": [[e.index, e.subject, e.metric, e.path, e.reason.name, e.message] for e in outcome.errors],
     }
     return RequestRecord(caller.tenant, idempotency.request_id, idempotency.body_digest, json.dumps(response).encode())
 
 
-def _answer(stored: RequestRecord, request: RequestRecord | None) -> WriteOutcome:
+def _answer(stored: RequestRecord, repeat: Idempotency) -> WriteOutcome:
     """Returns the first answer to a request id.
 
     Raises:
         DomainError: REQUEST_ID_REUSED when it came with another body.
     """
-    if request is None or stored.body_digest != request.body_digest:
-        raise invalid_field("request_id", "was used with another body within 24 hours", reason=Reason.REQUEST_ID_REUSED)
+    if stored.body_digest != repeat.body_digest:
+        problem = "was used with another body within 24 hours"
+        raise DomainError(
+            Reason.REQUEST_ID_REUSED,
+            f"request_id: {problem}",
+            metadata={"request_id_field": repeat.request_id},
+            violations=[Violation("request_id", problem, Reason.REQUEST_ID_REUSED)],
+        )
     response = json.loads(stored.response)
-    errors = [ItemError(i, s, m, f, Reason[r], text) for i, s, m, f, r, text in response["errors"]]
+    errors = [ItemError(i, s, m, p, Reason[r], text) for i, s, m, p, r, text in response["errors"]]
     return WriteOutcome(response["accepted"], response["rejected"], errors, response["truncated"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from streamgauge_server.model.entities import Caller, Source
 from streamgauge_server.model.errors import Violation, invalid
+from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import MAX_NAME_BYTES, SubjectName, id_problem, text_problem
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.services.auth import require_scope
@@ -34,15 +35,16 @@ class SourcePage:
 class Sources:
     """Creates, reads, changes and deletes sources; one instance serves all callers."""
 
-    def __init__(self, store: Store, subjects: SubjectRegistry) -> None:
+    def __init__(self, store: Store, limits: Limits, subjects: SubjectRegistry) -> None:
         self._store = store
+        self._limits = limits
         self._subjects = subjects
 
     async def create(self, caller: Caller, source_id: str, fields: Mapping[str, Any]) -> Source:
         """Registers a source; `fields` holds those of CHANGEABLE that are given.
 
         Raises:
-            DomainError: SCOPE_MISSING, INVALID_FIELD, SOURCE_ALREADY_EXISTS.
+            DomainError: SCOPE_MISSING, INVALID_FIELD, SOURCE_ALREADY_EXISTS, SUBJECT_LIMIT.
         """
         require_scope(caller, WRITE)
         violations = _violations(fields, "source")
@@ -56,6 +58,7 @@ class Sources:
             display_name=fields.get("display_name", ""),
             connector_class=fields.get("connector_class", ""),
             labels=fields.get("labels", {}),
+            limits=self._limits,
         )
 
     async def get(self, caller: Caller, source_id: str) -> Source:

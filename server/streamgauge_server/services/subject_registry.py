@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
+from streamgauge_server.storage.blocks import SubjectGone
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
 
@@ -50,6 +51,7 @@ class SubjectRegistry:
         """Returns the ids of subjects and parts, creating what is missing.
 
         Raises:
+            SubjectGone: a subject that may not be registered by writing was deleted by another server.
             DomainError: SUBJECT_LIMIT.
         """
         ids: dict[SubjectKey, int] = {}
@@ -61,10 +63,20 @@ class SubjectRegistry:
             else:
                 ids[key] = entry[1]
         if missing:
+            await self._check_closed(tenant, missing)
             registered = await self._store.subjects.register(tenant, missing, limits=self._limits)
             self._remember(tenant, registered.items())
             ids.update(registered)
         return ids
+
+    async def _check_closed(self, tenant: str, missing: Collection[SubjectKey]) -> None:
+        """Makes sure that parts are not added to a subject that is gone and may not come back by writing."""
+        closed = {SubjectKey(key.name, "") for key in missing if not self.may_register(key.name)}
+        if closed:
+            found = await self._store.subjects.resolve(tenant, closed)
+            if gone := closed - found.keys():
+                cached = (self._ids.get((tenant, str(key.name), "")) for key in gone)
+                raise SubjectGone({entry[1] for entry in cached if entry is not None})
 
     def forget(self, subject_ids: Collection[int]) -> None:
         """Drops subjects that turned out to be gone."""

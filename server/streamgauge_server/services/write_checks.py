@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_SECOND, isoformat
-from streamgauge_server.model.errors import Reason, Violation
+from streamgauge_server.model.errors import DomainError, Reason, Violation
 from streamgauge_server.model.limits import Limits
-from streamgauge_server.model.names import MAX_NAME_BYTES, text_problem
-from streamgauge_server.model.values import Scalar, SubjectKind
+from streamgauge_server.model.names import MAX_NAME_BYTES, SubjectName, text_problem
+from streamgauge_server.model.values import Scalar, SubjectKind, ValueType
 
 INVALID_TIME = -(2**63)
 """What the edge passes for a timestamp that is none (nanoseconds out of range)."""
@@ -29,19 +30,18 @@ SUBJECT_FORM = "must be the resource name of a subject, such as 'sources/orders'
 
 @dataclass(frozen=True, slots=True)
 class ItemError:
-    """Why one item (observation or frame) was refused; `field` is the path below the item, empty for the whole."""
+    """Why one item (observation or frame) was refused.
+
+    `path` is the field below the item. `metadata` is what an error with this reason says of itself.
+    """
 
     index: int
     subject: str
     metric: str
-    field: str
+    path: str
     reason: Reason
     message: str
-
-    def violation(self, items: str) -> Violation:
-        """Returns the error as a violation of field `items[index].field`."""
-        path = f"{items}[{self.index}]" + (f".{self.field}" if self.field else "")
-        return Violation(path, self.message, self.reason)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -55,15 +55,51 @@ class Refusals:
         self,
         index: int,
         subject: str,
-        field_path: str,
+        path: str,
         message: str,
         *,
         metric: str = "",
         reason: Reason = Reason.INVALID_FIELD,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Refuses item `index`."""
         self.items.add(index)
-        self.errors.append(ItemError(index, clip(subject), clip(metric), field_path, reason, message))
+        self.errors.append(ItemError(index, clip(subject), clip(metric), path, reason, message, metadata or {}))
+
+    def add_type_mismatch(
+        self, index: int, subject: str, path: str, metric: str, expected: ValueType, actual: ValueType
+    ) -> None:
+        """Refuses item `index` for a value that cannot become its metric's type."""
+        self.add(
+            index,
+            subject,
+            path,
+            f"must be {expected.name}, is {actual.name} and cannot be converted without loss",
+            metric=metric,
+            reason=Reason.VALUE_TYPE_MISMATCH,
+            metadata={"metric": metric, "expected": expected.name, "actual": actual.name},
+        )
+
+    def add_unknown(self, index: int, subject: SubjectName) -> None:
+        """Refuses item `index` for a subject that does not exist and may not be registered by writing."""
+        message = f"there is no {subject}, and a write does not register it"
+        self.add(index, str(subject), "subject", message, reason=NOT_FOUND_REASON[subject.kind])
+
+
+def batch_error(errors: Sequence[ItemError], items: str) -> DomainError:
+    """The error of a batch that is refused as a whole: every bad item is a violation of field `items[index].path`.
+
+    Its own reason is one of a bad argument, whatever the reasons of the items.
+    """
+    violations = [Violation(f"{items}[{error.index}].{error.path}", error.message, error.reason) for error in errors]
+    first, more = violations[0], f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+    mismatch = first.reason == Reason.VALUE_TYPE_MISMATCH
+    return DomainError(
+        first.reason if mismatch else Reason.INVALID_FIELD,
+        f"{first.field}: {first.description}{more}",
+        metadata=errors[0].metadata if mismatch else {"field": first.field},
+        violations=violations,
+    )
 
 
 def clip(text: str) -> str:

@@ -15,7 +15,14 @@ from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import descriptor_name
 from streamgauge_server.model.source_catalog import SOURCE_METRICS
-from streamgauge_server.model.values import Aggregate, MetricKind, PartCombination, SubjectKind, ValueType
+from streamgauge_server.model.values import (
+    Aggregate,
+    MetricKind,
+    PartCombination,
+    SubjectKind,
+    ValueType,
+    default_reading,
+)
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database
@@ -57,14 +64,6 @@ _COLUMNS = (
     tables.metrics.c.create_time,
     tables.metrics.c.update_time,
 )
-
-_DEFAULTS = {
-    MetricKind.GAUGE: (Aggregate.LAST, Aggregate.LAST, PartCombination.SUM),
-    MetricKind.COUNTER: (Aggregate.INCREASE, Aggregate.INCREASE, PartCombination.SUM),
-    MetricKind.STATE: (Aggregate.LAST, Aggregate.LAST, PartCombination.WORST),
-    MetricKind.TEXT: (Aggregate.LAST, Aggregate.LAST, PartCombination.LAST),
-}
-"""Window aggregate, summary aggregate and combination of parts of a metric that is seen for the first time."""
 
 
 class Metrics:
@@ -245,9 +244,7 @@ def _add_built_in(connection: Connection, tenant: str, now: int) -> None:
 
 
 def _first_sight(metric: str, kind: MetricKind, value_type: ValueType) -> dict[str, Any]:
-    window_aggregate, summary_aggregate, part_combination = _DEFAULTS[kind]
-    if value_type == ValueType.STRING and part_combination == PartCombination.SUM:
-        part_combination = PartCombination.LAST
+    window_aggregate, summary_aggregate, part_combination = default_reading(kind, value_type)
     return {
         "name": metric,
         "display_name": metric,
