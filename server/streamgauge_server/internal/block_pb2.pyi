@@ -3,9 +3,9 @@
 isort:skip_file
 How observations are stored. Never served, never part of an SDK.
 
-Each of the three top messages is written as a sealed envelope: first `format` and `crc32`, in this order and in
-exactly seven bytes, then the other fields. The CRC32 is that of the bytes after these seven. Arrays are packed. The
-order of the fields after the seal is free.
+`Block`, `Summary` and `Latest` are written under a seal: first `format` and `crc32`, in this order and in exactly seven
+bytes, then the other fields. The CRC32 is that of the bytes after these seven. Arrays are packed; cells are
+little-endian.
 """
 
 from collections import abc as _abc
@@ -27,29 +27,23 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Block(_message.Message):
     """One frame of one subject within one UTC day: rows (moments) by columns (metrics).
 
-    Blocks below 32 rows keep numbers, booleans and texts in packed arrays, larger ones keep one compressed piece per
-    column. All fields of a block of one row are arrays, so that the concatenation of many such blocks is read in one go:
-    protobuf then joins the arrays.
+    Blocks below 32 rows keep plain arrays, larger ones one compressed piece per column. Every field of a small block is
+    repeated and used once, so that the concatenation of many small blocks reads as one message with one entry per block.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FORMAT_FIELD_NUMBER: _builtins.int
     CRC32_FIELD_NUMBER: _builtins.int
-    SHAPE_FIELD_NUMBER: _builtins.int
-    TIMES_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
     PACKED_TIMES_FIELD_NUMBER: _builtins.int
     STARTS_FIELD_NUMBER: _builtins.int
     START_ROWS_FIELD_NUMBER: _builtins.int
-    METRICS_FIELD_NUMBER: _builtins.int
-    DOUBLES_FIELD_NUMBER: _builtins.int
-    INTS_FIELD_NUMBER: _builtins.int
-    BOOLS_FIELD_NUMBER: _builtins.int
-    TEXTS_FIELD_NUMBER: _builtins.int
-    TEXT_CODES_FIELD_NUMBER: _builtins.int
     PACKED_NUMBERS_FIELD_NUMBER: _builtins.int
     PACKED_TEXTS_FIELD_NUMBER: _builtins.int
-    SPARSE_FIELD_NUMBER: _builtins.int
     BITS_FIELD_NUMBER: _builtins.int
     COLUMN_STARTS_FIELD_NUMBER: _builtins.int
     format: _builtins.int
@@ -57,64 +51,46 @@ class Block(_message.Message):
     crc32: _builtins.int
     """CRC32 of everything after this field."""
     packed_times: _builtins.bytes
-    """From 32 rows on: the moments, one pcodec stream of int64 microseconds."""
+    """From 32 rows on: the moments, a pcodec stream of int64 microseconds."""
     bits: _builtins.bytes
-    """Bitmaps, one bit per row, lowest bit first, whole bytes each: presence of the columns named in `sparse`, then (from
-    32 rows on) the values of the boolean columns. Squeezed.
+    """Bitmaps, one bit per row, lowest bit first, whole bytes each: presence of the sparse columns of the schema, then
+    (from 32 rows on) the values of the boolean columns. Squeezed.
     """
     @_builtins.property
-    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """How many rows, double, integer, boolean and text columns: five numbers."""
+    def schema(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """A serialized `Schema`. The first field after the seal."""
 
     @_builtins.property
-    def times(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Below 32 rows: the first moment, then the steps to the next ones. Microseconds."""
+    def cells(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Below 32 rows: cells of eight bytes, one array after the other: the moments (int64 microseconds), the start times
+        (int64 microseconds, -1 where unknown), the present values of each double column, those of each integer column.
+        """
+
+    @_builtins.property
+    def flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Below 32 rows: the present values of the boolean columns, a byte each, column after column."""
+
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Below 32 rows: the present values of the text columns, column after column."""
 
     @_builtins.property
     def starts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Start times of the rows, run-length encoded. Microseconds, -1 where unknown."""
+        """From 32 rows on: start times of the rows, run-length encoded. Microseconds, -1 where unknown."""
 
     @_builtins.property
     def start_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """How many rows each of `starts` holds for. Empty when there is one run."""
 
     @_builtins.property
-    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids of the metrics: double columns, integer, boolean, text columns; rising within each type."""
-
-    @_builtins.property
-    def doubles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Below 32 rows: the present doubles, column after column."""
-
-    @_builtins.property
-    def ints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Below 32 rows: the present integers, column after column."""
-
-    @_builtins.property
-    def bools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
-        """Below 32 rows: the present booleans, column after column."""
-
-    @_builtins.property
-    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Below 32 rows: the distinct texts of all columns; in a block of one row the texts themselves."""
-
-    @_builtins.property
-    def text_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Below 32 rows and above one: index into `texts` of each present text, column after column."""
-
-    @_builtins.property
     def packed_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """From 32 rows on: one pcodec stream of the present values per double and per integer column."""
+        """From 32 rows on: a pcodec stream of the present values per double column, then per integer column."""
 
     @_builtins.property
     def packed_texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """From 32 rows on: one squeezed `Texts` per text column. Squeezed: a byte 0 and the plain bytes, or a byte 1 and a
-        zstd frame.
+        """From 32 rows on: a squeezed `Texts` per text column. Squeezed: a byte 0 and the plain bytes, or a byte 1 and a zstd
+        frame.
         """
-
-    @_builtins.property
-    def sparse(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions in `metrics` of the columns that lack a value in some row."""
 
     @_builtins.property
     def column_starts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnStarts]:
@@ -125,30 +101,69 @@ class Block(_message.Message):
         *,
         format: _builtins.int = ...,
         crc32: _builtins.int = ...,
-        shape: _abc.Iterable[_builtins.int] | None = ...,
-        times: _abc.Iterable[_builtins.int] | None = ...,
+        schema: _abc.Iterable[_builtins.bytes] | None = ...,
+        cells: _abc.Iterable[_builtins.bytes] | None = ...,
+        flags: _abc.Iterable[_builtins.bytes] | None = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
         packed_times: _builtins.bytes = ...,
         starts: _abc.Iterable[_builtins.int] | None = ...,
         start_rows: _abc.Iterable[_builtins.int] | None = ...,
-        metrics: _abc.Iterable[_builtins.int] | None = ...,
-        doubles: _abc.Iterable[_builtins.float] | None = ...,
-        ints: _abc.Iterable[_builtins.int] | None = ...,
-        bools: _abc.Iterable[_builtins.bool] | None = ...,
-        texts: _abc.Iterable[_builtins.str] | None = ...,
-        text_codes: _abc.Iterable[_builtins.int] | None = ...,
         packed_numbers: _abc.Iterable[_builtins.bytes] | None = ...,
         packed_texts: _abc.Iterable[_builtins.bytes] | None = ...,
-        sparse: _abc.Iterable[_builtins.int] | None = ...,
         bits: _builtins.bytes = ...,
         column_starts: _abc.Iterable[Global___ColumnStarts] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bits", b"bits", "bools", b"bools", "column_starts", b"column_starts", "crc32", b"crc32", "doubles", b"doubles", "format", b"format", "ints", b"ints", "metrics", b"metrics", "packed_numbers", b"packed_numbers", "packed_texts", b"packed_texts", "packed_times", b"packed_times", "shape", b"shape", "sparse", b"sparse", "start_rows", b"start_rows", "starts", b"starts", "text_codes", b"text_codes", "texts", b"texts", "times", b"times"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bits", b"bits", "cells", b"cells", "column_starts", b"column_starts", "crc32", b"crc32", "flags", b"flags", "format", b"format", "packed_numbers", b"packed_numbers", "packed_texts", b"packed_texts", "packed_times", b"packed_times", "schema", b"schema", "start_rows", b"start_rows", "starts", b"starts", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Block: _TypeAlias = Block  # noqa: Y015
+
+@_typing.final
+class Schema(_message.Message):
+    """The shape of a block."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    SPARSE_FIELD_NUMBER: _builtins.int
+    OWN_STARTS_FIELD_NUMBER: _builtins.int
+    rows: _builtins.int
+    """How many rows."""
+    own_starts: _builtins.bool
+    """Whether the block has `column_starts`."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many double, integer, boolean and text columns: four numbers."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Ids of the metrics: double columns, integer, boolean, text columns; rising within each type."""
+
+    @_builtins.property
+    def sparse(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Positions in `metrics` of the columns that lack a value in some row."""
+
+    def __init__(
+        self,
+        *,
+        rows: _builtins.int = ...,
+        columns: _abc.Iterable[_builtins.int] | None = ...,
+        metrics: _abc.Iterable[_builtins.int] | None = ...,
+        sparse: _abc.Iterable[_builtins.int] | None = ...,
+        own_starts: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "metrics", b"metrics", "own_starts", b"own_starts", "rows", b"rows", "sparse", b"sparse"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schema: _TypeAlias = Schema  # noqa: Y015
 
 @_typing.final
 class ColumnStarts(_message.Message):
@@ -161,7 +176,7 @@ class ColumnStarts(_message.Message):
     START_ROWS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions in `metrics`."""
+        """Positions in `Schema.metrics`."""
 
     @_builtins.property
     def starts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -195,8 +210,8 @@ class Texts(_message.Message):
     WORDS_FIELD_NUMBER: _builtins.int
     CODES_FIELD_NUMBER: _builtins.int
     codes: _builtins.bytes
-    """Index into `words` of each present text: unsigned little-endian integers of 1, 2 or 4 bytes, the least that the
-    number of words needs. Empty when every text is a word of its own.
+    """Index into `words` of each present text: unsigned integers of 1, 2 or 4 bytes, the least that the number of words
+    needs. Empty when every text is a word of its own.
     """
     @_builtins.property
     def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -224,7 +239,7 @@ class Summary(_message.Message):
 
     FORMAT_FIELD_NUMBER: _builtins.int
     CRC32_FIELD_NUMBER: _builtins.int
-    NUMBER_COUNT_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
     NUMBERS_FIELD_NUMBER: _builtins.int
     TEXT_METRICS_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
@@ -232,29 +247,29 @@ class Summary(_message.Message):
     """Version of this layout: 1."""
     crc32: _builtins.int
     """CRC32 of everything after this field."""
-    number_count: _builtins.int
-    """How many number records there are: of double, integer and boolean metrics, by metric and bucket."""
+    entries: _builtins.int
+    """How many metrics by buckets of numbers and booleans there are."""
     numbers: _builtins.bytes
-    """The number records, squeezed; see `timeseries/summary.py` for the record."""
+    """Their cells, int64, line after line, squeezed; see `timeseries/number_table.py` for the lines."""
     texts: _builtins.bytes
-    """A `TextSummary`, squeezed."""
+    """A serialized `TextSummary`, squeezed. Missing when there are no texts."""
     @_builtins.property
     def text_metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids of the text metrics."""
+        """Ids of the text metrics, rising."""
 
     def __init__(
         self,
         *,
         format: _builtins.int = ...,
         crc32: _builtins.int = ...,
-        number_count: _builtins.int = ...,
+        entries: _builtins.int = ...,
         numbers: _builtins.bytes = ...,
         text_metrics: _abc.Iterable[_builtins.int] | None = ...,
         texts: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32", b"crc32", "format", b"format", "number_count", b"number_count", "numbers", b"numbers", "text_metrics", b"text_metrics", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32", b"crc32", "entries", b"entries", "format", b"format", "numbers", b"numbers", "text_metrics", b"text_metrics", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -262,59 +277,45 @@ Global___Summary: _TypeAlias = Summary  # noqa: Y015
 
 @_typing.final
 class TextSummary(_message.Message):
-    """Aggregates of text metrics, one entry per metric and bucket in each array, by metric and bucket."""
+    """Aggregates of text metrics, one entry per metric and bucket in each array, by metric and bucket. The concatenation of
+    several reads as one message.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    METRICS_FIELD_NUMBER: _builtins.int
-    COUNTS_FIELD_NUMBER: _builtins.int
-    FIRST_TIMES_FIELD_NUMBER: _builtins.int
-    LAST_TIMES_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    WORD_COUNTS_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
-    FIRSTS_FIELD_NUMBER: _builtins.int
-    LASTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids of the metrics."""
+    def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many entries."""
 
     @_builtins.property
-    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """How many samples."""
+    def cells(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Six int64 cells per entry, one array after the other: metric, count, moment of the first and of the last sample,
+        index into `words` of the first and of the last text.
+        """
 
     @_builtins.property
-    def first_times(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Moment of the first sample."""
-
-    @_builtins.property
-    def last_times(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Moment of the last sample."""
+    def word_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many words."""
 
     @_builtins.property
     def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The distinct first and last texts."""
 
-    @_builtins.property
-    def firsts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Index into `words` of the first text."""
-
-    @_builtins.property
-    def lasts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Index into `words` of the last text."""
-
     def __init__(
         self,
         *,
-        metrics: _abc.Iterable[_builtins.int] | None = ...,
-        counts: _abc.Iterable[_builtins.int] | None = ...,
-        first_times: _abc.Iterable[_builtins.int] | None = ...,
-        last_times: _abc.Iterable[_builtins.int] | None = ...,
+        entries: _abc.Iterable[_builtins.int] | None = ...,
+        cells: _abc.Iterable[_builtins.bytes] | None = ...,
+        word_counts: _abc.Iterable[_builtins.int] | None = ...,
         words: _abc.Iterable[_builtins.str] | None = ...,
-        firsts: _abc.Iterable[_builtins.int] | None = ...,
-        lasts: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "first_times", b"first_times", "firsts", b"firsts", "last_times", b"last_times", "lasts", b"lasts", "metrics", b"metrics", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "entries", b"entries", "word_counts", b"word_counts", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -328,110 +329,95 @@ class Latest(_message.Message):
 
     FORMAT_FIELD_NUMBER: _builtins.int
     CRC32_FIELD_NUMBER: _builtins.int
-    SHAPE_FIELD_NUMBER: _builtins.int
-    METRICS_FIELD_NUMBER: _builtins.int
-    TIMES_FIELD_NUMBER: _builtins.int
-    STARTS_FIELD_NUMBER: _builtins.int
-    PAIRS_FIELD_NUMBER: _builtins.int
-    DOUBLES_FIELD_NUMBER: _builtins.int
-    INTS_FIELD_NUMBER: _builtins.int
-    BOOLS_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
-    DOUBLE_LIFETIMES_FIELD_NUMBER: _builtins.int
-    INT_EXCESSES_FIELD_NUMBER: _builtins.int
-    BOOL_LIFETIMES_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
     WIDE_FIELD_NUMBER: _builtins.int
-    WIDE_EXCESSES_FIELD_NUMBER: _builtins.int
+    WIDE_LIFETIMES_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Version of this layout: 1."""
     crc32: _builtins.int
     """CRC32 of everything after this field."""
+    schema: _builtins.bytes
+    """A serialized `LatestSchema`."""
+    cells: _builtins.bytes
+    """Cells of eight bytes: the moments and then the start times of the pairs (int64 microseconds, -1 where unknown), the
+    doubles, their lifetime totals (0 where unknown), the integers, their lifetime totals (0 where unknown or wide);
+    then cells of one byte: the booleans, and whether they were ever true.
+    """
     @_builtins.property
-    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """How many doubles, integers, booleans and texts: four numbers."""
-
-    @_builtins.property
-    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids of the metrics: doubles, integers, booleans, texts."""
-
-    @_builtins.property
-    def times(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The distinct pairs of moment and start time: the moments, microseconds."""
-
-    @_builtins.property
-    def starts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The start times of the pairs, microseconds, -1 where unknown."""
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The texts."""
 
     @_builtins.property
     def pairs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Index of each metric's pair. Empty when there is one pair."""
 
     @_builtins.property
-    def doubles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The doubles."""
-
-    @_builtins.property
-    def ints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The integers."""
-
-    @_builtins.property
-    def bools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
-        """The booleans."""
-
-    @_builtins.property
-    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The texts."""
-
-    @_builtins.property
-    def double_lifetimes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The lifetime totals of the doubles; 0 where unknown."""
-
-    @_builtins.property
-    def int_excesses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """What the lifetime totals of the integers exceed the values by; 0 where unknown or wide. Empty when all are 0."""
-
-    @_builtins.property
-    def bool_lifetimes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
-        """Whether each boolean was ever true."""
-
-    @_builtins.property
     def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions in `metrics` whose lifetime total is unknown."""
+        """Positions in `LatestSchema.metrics` whose lifetime total is unknown."""
 
     @_builtins.property
     def wide(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions in `metrics` of the integers whose excess lies outside 64 bits."""
+        """Positions in `LatestSchema.metrics` of the integers whose lifetime total lies outside 64 bits."""
 
     @_builtins.property
-    def wide_excesses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Their excesses, in decimal."""
+    def wide_lifetimes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their lifetime totals, in decimal."""
 
     def __init__(
         self,
         *,
         format: _builtins.int = ...,
         crc32: _builtins.int = ...,
-        shape: _abc.Iterable[_builtins.int] | None = ...,
-        metrics: _abc.Iterable[_builtins.int] | None = ...,
-        times: _abc.Iterable[_builtins.int] | None = ...,
-        starts: _abc.Iterable[_builtins.int] | None = ...,
-        pairs: _abc.Iterable[_builtins.int] | None = ...,
-        doubles: _abc.Iterable[_builtins.float] | None = ...,
-        ints: _abc.Iterable[_builtins.int] | None = ...,
-        bools: _abc.Iterable[_builtins.bool] | None = ...,
+        schema: _builtins.bytes = ...,
+        cells: _builtins.bytes = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
-        double_lifetimes: _abc.Iterable[_builtins.float] | None = ...,
-        int_excesses: _abc.Iterable[_builtins.int] | None = ...,
-        bool_lifetimes: _abc.Iterable[_builtins.bool] | None = ...,
+        pairs: _abc.Iterable[_builtins.int] | None = ...,
         unknown: _abc.Iterable[_builtins.int] | None = ...,
         wide: _abc.Iterable[_builtins.int] | None = ...,
-        wide_excesses: _abc.Iterable[_builtins.str] | None = ...,
+        wide_lifetimes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool_lifetimes", b"bool_lifetimes", "bools", b"bools", "crc32", b"crc32", "double_lifetimes", b"double_lifetimes", "doubles", b"doubles", "format", b"format", "int_excesses", b"int_excesses", "ints", b"ints", "metrics", b"metrics", "pairs", b"pairs", "shape", b"shape", "starts", b"starts", "texts", b"texts", "times", b"times", "unknown", b"unknown", "wide", b"wide", "wide_excesses", b"wide_excesses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "crc32", b"crc32", "format", b"format", "pairs", b"pairs", "schema", b"schema", "texts", b"texts", "unknown", b"unknown", "wide", b"wide", "wide_lifetimes", b"wide_lifetimes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Latest: _TypeAlias = Latest  # noqa: Y015
+
+@_typing.final
+class LatestSchema(_message.Message):
+    """The shape of a row of latest values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIRS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    pairs: _builtins.int
+    """How many distinct pairs of moment and start time."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many doubles, integers, booleans and texts: four numbers."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Ids of the metrics: doubles, integers, booleans, texts."""
+
+    def __init__(
+        self,
+        *,
+        pairs: _builtins.int = ...,
+        columns: _abc.Iterable[_builtins.int] | None = ...,
+        metrics: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "metrics", b"metrics", "pairs", b"pairs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LatestSchema: _TypeAlias = LatestSchema  # noqa: Y015

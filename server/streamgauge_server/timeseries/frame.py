@@ -85,7 +85,7 @@ def build_frame(times: Ints, starts: Ints, columns: Mapping[int, Column]) -> Fra
     ordered = times[order]
     heads = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     if len(heads) == rows:
-        return _take(Frame(times, starts, columns), order)
+        return take(Frame(times, starts, columns), order)
     row_starts = starts[order]
     frame_starts = _last_where(row_starts, row_starts != UNKNOWN_START, heads, UNKNOWN_START)
     merged: dict[int, Column] = {}
@@ -150,12 +150,8 @@ def cut(frame: Frame, start: int, end: int, metrics: Collection[int] | None = No
     return part if part.columns else None
 
 
-def _has_value(column: Column) -> bool:
-    return bool(len(column.values)) if column.present is None else bool(column.present.any())
-
-
-def _take(frame: Frame, rows: Any) -> Frame:
-    """Returns chosen rows (an index array or slice) in that order; columns without a value are left out."""
+def take(frame: Frame, rows: Ints | slice) -> Frame:
+    """Returns chosen rows in that order; columns without a value are left out."""
     columns: dict[int, Column] = {}
     for metric, column in frame.columns.items():
         present = None if column.present is None else column.present[rows]
@@ -167,11 +163,15 @@ def _take(frame: Frame, rows: Any) -> Frame:
     return Frame(frame.times[rows], frame.starts[rows], columns)
 
 
+def _has_value(column: Column) -> bool:
+    return bool(len(column.values)) if column.present is None else bool(column.present.any())
+
+
 def _slice(frame: Frame, rows: slice, metrics: Collection[int] | None) -> Frame:
     if metrics is not None:
         wanted = {metric: column for metric, column in frame.columns.items() if metric in metrics}
         frame = Frame(frame.times, frame.starts, wanted)
-    return _take(frame, rows)
+    return take(frame, rows)
 
 
 def _last_index(flags: Bools, heads: Ints) -> Ints:

@@ -7,15 +7,17 @@ unknown (None) until a reader recomputes it from blocks with `query.lifetime_of`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from struct import Struct
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from streamgauge_server.internal import block_pb2
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar
 from streamgauge_server.timeseries.envelope import BlockCorrupt, seal, unseal
-from streamgauge_server.timeseries.frame import UNKNOWN_START, Column, Frame
+from streamgauge_server.timeseries.frame import UNKNOWN_START, Frame
 
 
 class LatestSample(NamedTuple):
@@ -35,117 +37,117 @@ def advance(current: Mapping[int, LatestSample], frame: Frame) -> dict[int, Late
     """Returns the newest samples after a frame was written; `current` is not changed."""
     advanced = dict(current)
     for metric, column in frame.columns.items():
-        for time, start, value in _samples(frame, metric, column):
-            advanced[metric] = _next(advanced.get(metric), time, start, value)
+        times, starts, values = frame.times, frame.starts_of(metric), column.values
+        if column.present is not None:
+            times, starts, values = times[column.present], starts[column.present], values[column.present]
+        sample = advanced.get(metric)
+        for time, start, value in zip(times.tolist(), starts.tolist(), values.tolist(), strict=True):
+            sample = _first(time, start, value) if sample is None else _next(sample, time, start, value)
+        if sample is not None:
+            advanced[metric] = sample
     return advanced
 
 
 def advance_row(
     current: Mapping[int, LatestSample], time: int, start: int, values: Mapping[int, Scalar]
 ) -> dict[int, LatestSample]:
-    """Returns the newest samples after one observation was written; `current` is not changed. The hot path."""
+    """Returns the newest samples after one observation was written; `current` is not changed."""
     advanced = dict(current)
     for metric, value in values.items():
-        advanced[metric] = _next(advanced.get(metric), time, start, value)
+        sample = advanced.get(metric)
+        advanced[metric] = _first(time, start, value) if sample is None else _next(sample, time, start, value)
     return advanced
 
 
-def _samples(frame: Frame, metric: int, column: Column) -> Sequence[tuple[int, int, Scalar]]:
-    times, starts, values = frame.times, frame.starts_of(metric), column.values
-    if column.present is not None:
-        times, starts, values = times[column.present], starts[column.present], values[column.present]
-    return list(zip(times.tolist(), starts.tolist(), values.tolist(), strict=True))
+_new = LatestSample._make  # half the cost of the constructor
 
 
-def _next(sample: LatestSample | None, time: int, start: int, value: Scalar) -> LatestSample:
+def _first(time: int, start: int, value: Scalar) -> LatestSample:
+    lifetime = 0 if isinstance(value, str) else int(value) if isinstance(value, bool) else value
+    return _new((time, value, start, lifetime))
+
+
+def _next(sample: LatestSample, time: int, start: int, value: Scalar) -> LatestSample:
     """Returns the newest sample of a metric after one more was written."""
-    if sample is None:
-        return LatestSample(time, value, start, _first_lifetime(value))
-    if time > sample.time:
-        return LatestSample(time, value, start, _moved_lifetime(sample, start, value))
-    if time < sample.time:
-        return sample._replace(lifetime=_after_rewrite(sample, value))
-    known = sample.start if start == UNKNOWN_START else start
-    if known == sample.start and _same(value, sample.value):
+    newest, before, began, total = sample
+    if time > newest:
+        if isinstance(value, str):
+            total = 0
+        elif isinstance(value, bool):
+            total = 1 if value else total
+        elif total is not None and not isinstance(before, str):
+            is_reset = value < before or (start != began and start != UNKNOWN_START and began != UNKNOWN_START)
+            total += value if is_reset else value - before
+        return _new((time, value, start, total))
+    if time < newest:
+        return _new((newest, before, began, _after_rewrite(value)))
+    if start == UNKNOWN_START:
+        start = began
+    if start == began and _same(value, before):
         return sample
-    return LatestSample(time, value, known, _after_rewrite(sample, value))
+    return _new((time, value, start, _after_rewrite(value)))
 
 
 def _same(one: Scalar, other: Scalar) -> bool:
     return one == other and type(one) is type(other)
 
 
-def _first_lifetime(value: Scalar) -> int | float:
-    return 0 if isinstance(value, str) else int(value) if isinstance(value, bool) else value
-
-
-def _after_rewrite(sample: LatestSample, value: Scalar) -> int | None:
-    """Returns the lifetime after a change of the past: certain for texts, and for booleans where the change is true."""
+def _after_rewrite(value: Scalar) -> int | None:
+    """Returns the lifetime after a change of the past: certain for texts, and for booleans when the change is true."""
     if isinstance(value, str):
         return 0
     return 1 if value is True else None
 
 
-def _moved_lifetime(sample: LatestSample, start: int, value: Scalar) -> int | float | None:
-    if isinstance(value, str):
-        return 0
-    total = sample.lifetime
-    if isinstance(value, bool):
-        return 1 if value else total
-    before = sample.value
-    if total is None or isinstance(before, str):
-        return None
-    if value < before or (start != sample.start and start != UNKNOWN_START and sample.start != UNKNOWN_START):
-        return total + value
-    return total + (value - before)
-
-
 def encode_latest(samples: Mapping[int, LatestSample]) -> bytes:
     """Returns the newest samples of a subject as stored in the table `latest`."""
-    groups: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
+    doubles: list[int] = []
+    integers: list[int] = []
+    bools: list[int] = []
+    texts: list[int] = []
     for metric, sample in samples.items():
-        value = sample.value
-        if isinstance(value, float):
-            groups[0].append(metric)
-        elif isinstance(value, str):
-            groups[3].append(metric)
-        elif isinstance(value, bool):
-            groups[2].append(metric)
+        kind = type(sample[1])
+        if kind is int:
+            integers.append(metric)
+        elif kind is float:
+            doubles.append(metric)
+        elif kind is bool:
+            bools.append(metric)
         else:
-            groups[1].append(metric)
-    metrics = [metric for group in groups for metric in group]
+            texts.append(metric)
+    metrics = doubles + integers + bools + texts
     ordered = [samples[metric] for metric in metrics]
+    message = block_pb2.Latest(texts=[samples[metric].value for metric in texts])  # type: ignore[misc]
     pairs: dict[tuple[int, int], int] = {}
-    pair_of = [pairs.setdefault((sample.time, sample.start), len(pairs)) for sample in ordered]
-    message = block_pb2.Latest(
-        shape=[len(group) for group in groups],
-        metrics=metrics,
-        times=[time for time, _ in pairs],
-        starts=[start for _, start in pairs],
-        unknown=[position for position, sample in enumerate(ordered) if sample.lifetime is None],
-    )
+    pair_of = [pairs.setdefault((time, start), len(pairs)) for time, _, start, _ in ordered]
     if len(pairs) > 1:
         message.pairs.extend(pair_of)
-    excesses: list[int] = []
-    for position, (_, value, _, lifetime) in enumerate(ordered):
-        if isinstance(value, float):
-            message.doubles.append(value)
-            message.double_lifetimes.append(0.0 if lifetime is None else lifetime)
-        elif isinstance(value, str):
-            message.texts.append(value)
-        elif isinstance(value, bool):
-            message.bools.append(value)
-            message.bool_lifetimes.append(bool(lifetime))
-        else:
-            message.ints.append(value)
-            excess = 0 if lifetime is None else int(lifetime) - value
-            if not INT64_MIN <= excess <= INT64_MAX:
-                message.wide.append(position)
-                message.wide_excesses.append(str(excess))
-                excess = 0
-            excesses.append(excess)
-    if any(excesses):
-        message.int_excesses.extend(excesses)
+    lifetimes: list[Any] = []
+    for position, sample in enumerate(ordered):
+        lifetime = sample[3]
+        if lifetime is None:
+            message.unknown.append(position)
+            lifetime = 0
+        elif type(lifetime) is int and not INT64_MIN <= lifetime <= INT64_MAX:
+            message.wide.append(position)
+            message.wide_lifetimes.append(str(lifetime))
+            lifetime = 0
+        lifetimes.append(lifetime)
+    values = [sample[1] for sample in ordered]
+    last_double, last_integer = len(doubles), len(doubles) + len(integers)
+    last_bool = last_integer + len(bools)
+    layout = _layout(len(pairs), (len(doubles), len(integers), len(bools), len(texts)), tuple(metrics))
+    message.schema = layout.schema
+    message.cells = layout.cells.pack(
+        *[time for time, _ in pairs],
+        *[start for _, start in pairs],
+        *values[:last_double],
+        *lifetimes[:last_double],
+        *values[last_double:last_integer],
+        *lifetimes[last_double:last_integer],
+        *values[last_integer:last_bool],
+        *lifetimes[last_integer:last_bool],
+    )
     return seal(message.SerializeToString())
 
 
@@ -153,28 +155,81 @@ def decode_latest(data: bytes, metrics: Collection[int] | None = None) -> dict[i
     """Returns the newest samples, of some metrics or all. Raises BlockCorrupt."""
     try:
         message = block_pb2.Latest.FromString(unseal(data))
+        layout = _read_layout(message.schema)
     except DecodeError as error:
         raise BlockCorrupt("a row of latest values cannot be parsed") from error
-    ids = list(message.metrics)
-    ints = list(message.ints)
-    lifetimes: list[int | float | None] = list(message.double_lifetimes)
-    if message.int_excesses:
-        lifetimes += [value + excess for value, excess in zip(ints, message.int_excesses, strict=True)]
-    else:
-        lifetimes += ints
-    lifetimes += map(int, message.bool_lifetimes)
-    lifetimes += [0] * len(message.texts)
-    values: list[Scalar] = [*message.doubles, *ints, *message.bools, *message.texts]
-    if not len(ids) == len(values) == len(lifetimes):
-        raise BlockCorrupt("a row of latest values does not have one value per metric")
-    for position, excess in zip(message.wide, message.wide_excesses, strict=True):
-        lifetimes[position] = int(values[position]) + int(excess)
+    cells, texts, pairs = message.cells, message.texts, layout.pairs
+    if len(cells) != layout.cells.size or len(texts) != layout.counts[3]:
+        raise BlockCorrupt("a row of latest values does not fit its schema")
+    unpacked = layout.cells.unpack(cells)
+    times, starts = unpacked[:pairs], unpacked[pairs : 2 * pairs]
+    values: list[Scalar] = []
+    lifetimes: list[int | float | None] = []
+    begin = 2 * pairs
+    for count in layout.counts[:3]:
+        values += unpacked[begin : begin + count]
+        lifetimes += unpacked[begin + count : begin + 2 * count]
+        begin += 2 * count
+    values += texts
+    lifetimes += [0] * len(texts)
+    for position, lifetime in zip(message.wide, message.wide_lifetimes, strict=True):
+        lifetimes[position] = int(lifetime)
     for position in message.unknown:
         lifetimes[position] = None
-    times, starts = list(message.times), list(message.starts)
-    pairs = list(message.pairs) or [0] * len(ids)
-    return {
-        metric: LatestSample(times[pair], value, starts[pair], lifetime)
-        for metric, pair, value, lifetime in zip(ids, pairs, values, lifetimes, strict=True)
-        if metrics is None or metric in metrics
-    }
+    if pairs > 1:
+        of_metric = message.pairs
+        times = tuple([times[pair] for pair in of_metric])
+        starts = tuple([starts[pair] for pair in of_metric])
+    else:
+        times *= len(values)
+        starts *= len(values)
+    samples = zip(layout.metrics, map(_new, zip(times, values, starts, lifetimes, strict=True)), strict=True)
+    if metrics is None:
+        return dict(samples)
+    return {metric: sample for metric, sample in samples if metric in metrics}
+
+
+class _Layout(NamedTuple):
+    """How the cells of a row of latest values are packed."""
+
+    schema: bytes
+    pairs: int
+    counts: tuple[int, ...]
+    metrics: tuple[int, ...]
+    cells: Struct
+
+
+_KEPT_METRICS = 512
+
+
+def _layout(pairs: int, counts: tuple[int, ...], metrics: tuple[int, ...]) -> _Layout:
+    make = _kept_layout if len(metrics) <= _KEPT_METRICS else _make_layout
+    return make(pairs, counts, metrics)
+
+
+def _make_layout(pairs: int, counts: tuple[int, ...], metrics: tuple[int, ...]) -> _Layout:
+    doubles, integers, bools, _ = counts
+    return _Layout(
+        block_pb2.LatestSchema(pairs=pairs, columns=counts, metrics=metrics).SerializeToString(),
+        pairs,
+        counts,
+        metrics,
+        Struct(f"<{2 * pairs}q{2 * doubles}d{2 * integers}q{bools}?{bools}B"),
+    )
+
+
+_kept_layout = lru_cache(maxsize=4_096)(_make_layout)
+
+
+def _read_layout(schema: bytes) -> _Layout:
+    return _kept_schema(schema) if len(schema) <= 4 * _KEPT_METRICS else _parse_schema(schema)
+
+
+def _parse_schema(schema: bytes) -> _Layout:
+    message = block_pb2.LatestSchema.FromString(schema)
+    if len(message.columns) != 4 or sum(message.columns) != len(message.metrics):
+        raise BlockCorrupt("the schema of a row of latest values contradicts itself")
+    return _make_layout(message.pairs, tuple(message.columns), tuple(message.metrics))
+
+
+_kept_schema = lru_cache(maxsize=4_096)(_parse_schema)

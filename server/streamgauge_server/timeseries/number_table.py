@@ -85,17 +85,17 @@ def reduce_samples(samples: Samples) -> NumberTable:
     table[Cell.METRIC] = samples.metrics
     table[Cell.TYPE] = samples.types
     table[Cell.COUNT] = tails - heads + 1
-    table[Cell.FIRST_TIME] = samples.times[heads]
-    table[Cell.LAST_TIME] = samples.times[tails]
-    table[Cell.FIRST_START] = samples.starts[heads]
-    table[Cell.LAST_START] = samples.starts[tails]
+    table[Cell.FIRST_TIME] = samples.first_times
+    table[Cell.LAST_TIME] = samples.last_times
+    table[Cell.FIRST_START] = samples.first_starts
+    table[Cell.LAST_START] = samples.last_starts
     numbers[Cell.FIRST] = values[heads]
     numbers[Cell.LAST] = values[tails]
     np.minimum.reduceat(values, heads, out=numbers[Cell.MIN])
     np.maximum.reduceat(values, heads, out=numbers[Cell.MAX])
     is_reset = values[1:] < values[:-1]
-    if not samples.steady:
-        is_reset |= _restarted(samples.starts[:-1], samples.starts[1:])
+    if samples.restarts is not None:
+        is_reset |= samples.restarts
     is_reset[heads[1:] - 1] = False  # the step into a group is none of its own
     resets = np.flatnonzero(is_reset) + 1
     group = np.searchsorted(heads, resets, side="right") - 1
@@ -110,12 +110,12 @@ def reduce_samples(samples: Samples) -> NumberTable:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def combine(table: NumberTable, windows: Ints, previous: Mapping[int, Previous]) -> tuple[NumberTable, Ints]:
+def combine(table: NumberTable, windows: Ints) -> tuple[NumberTable, Ints]:
     """Combines entries, disjoint in time and of one numpy type, to one per metric and window.
 
     `windows` tells each entry's window. RESETS and INCREASE of the result include the steps between entries, also over
-    the border of two windows, where they belong to the later one. A metric's first step is taken from its `previous`
-    sample; without one it adds nothing. Returns the table and the window of each of its entries.
+    the border of two windows, where they belong to the later one. The first entry of a metric has no step. Returns the
+    table and the window of each of its entries.
     """
     order = in_order(table[Cell.METRIC], table[Cell.FIRST_TIME])
     if order is not None:
@@ -123,11 +123,11 @@ def combine(table: NumberTable, windows: Ints, previous: Mapping[int, Previous])
     dtype = _dtype(table)
     opens = changes(table[Cell.METRIC])
     heads = np.flatnonzero(opens | changes(windows))
-    is_reset, steps = _steps(table, dtype, np.flatnonzero(opens), previous)
+    before, before_start = np.roll(table.view(dtype)[Cell.LAST], 1), np.roll(table[Cell.LAST_START], 1)
+    is_reset, steps = _steps(table, dtype, before, before_start, opens)
     if len(heads) == len(windows):  # every entry is a window by itself: only the steps are to be added
         combined = table.copy()
-        combined[Cell.RESETS] += is_reset
-        _put_total(combined, Cell.INCREASE, _added(_parts(table, Cell.INCREASE, dtype), steps))
+        _grow(combined, dtype, is_reset, steps)
         return combined, windows
     combined = table[:, heads]
     tails = np.append(heads[1:], len(windows)) - 1
@@ -142,6 +142,38 @@ def combine(table: NumberTable, windows: Ints, previous: Mapping[int, Previous])
     grown = _added(_parts(table, Cell.INCREASE, dtype), steps)
     _put_total(combined, Cell.INCREASE, _reduced(grown, heads))
     return combined, windows[heads]
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def chain(table: NumberTable, previous: Mapping[int, Previous]) -> NumberTable:
+    """Returns a table of one numpy type in which the first entry of each metric has its step from a sample before.
+
+    `previous` holds these samples by metric; metrics without one keep what they have.
+    """
+    dtype = _dtype(table)
+    metrics = table[Cell.METRIC]
+    found = [
+        (position, sample)
+        for position, metric in enumerate(metrics.tolist())
+        if (not position or metric != metrics[position - 1]) and (sample := previous.get(metric)) is not None
+    ]
+    if not found:
+        return table
+    chained = table.copy()
+    positions = np.array([position for position, _ in found])
+    firsts = table[:, positions]
+    values = np.array([sample.value for _, sample in found], dtype)
+    starts = np.array([sample.start for _, sample in found], np.int64)
+    _grow(firsts, dtype, *_steps(firsts, dtype, values, starts, None))
+    chained[:, positions] = firsts
+    return chained
+
+
+def join(tables: Sequence[NumberTable]) -> NumberTable:
+    """Returns the entries of several tables one after the other."""
+    if len(tables) == 1:
+        return tables[0]
+    return np.concatenate(tables, axis=1) if tables else EMPTY
 
 
 def by_type(table: NumberTable) -> list[NumberTable]:
@@ -178,31 +210,27 @@ def _dtype(table: NumberTable) -> np.dtype[Any]:
     return _DOUBLE if int(table[Cell.TYPE, 0]) == ValueType.DOUBLE.value else _INTEGER
 
 
-def _restarted(before: Ints, after: Ints) -> Bools:
-    restarted: Bools = (before != after) & (before != UNKNOWN_START) & (after != UNKNOWN_START)
-    return restarted
-
-
 def _steps(
-    table: NumberTable, dtype: np.dtype[Any], opens: Ints, previous: Mapping[int, Previous]
+    table: NumberTable, dtype: np.dtype[Any], before: Values, before_start: Ints, opens: Bools | None
 ) -> tuple[Bools, list[Values]]:
-    """Returns for each entry whether its first sample is a reset, and its step from the sample before, in parts."""
-    numbers = table.view(dtype)
-    first, first_start = numbers[Cell.FIRST], table[Cell.FIRST_START]
-    before, before_start = np.empty_like(first), np.empty_like(first_start)
-    before[1:] = numbers[Cell.LAST, :-1]
-    before_start[1:] = table[Cell.LAST_START, :-1]
-    before[opens] = first[opens]
-    before_start[opens] = first_start[opens]
-    if previous:
-        for position, metric in zip(opens.tolist(), table[Cell.METRIC, opens].tolist(), strict=True):
-            sample = previous.get(metric)
-            if sample is not None:
-                before[position] = sample.value
-                before_start[position] = sample.start
-    is_reset = (first < before) | _restarted(before_start, first_start)
-    before[is_reset] = 0
-    return is_reset, [new - old for new, old in zip(_split(first), _split(before), strict=True)]
+    """Returns for each entry whether its first sample is a reset, and its step from the sample before, in parts.
+
+    Entries that `opens` marks have no sample before: no reset, no step.
+    """
+    first, first_start = table.view(dtype)[Cell.FIRST], table[Cell.FIRST_START]
+    known = (before_start != UNKNOWN_START) & (first_start != UNKNOWN_START)
+    is_reset = (first < before) | (known & (first_start != before_start))
+    old = np.where(is_reset, dtype.type(0), before)
+    if opens is not None:
+        is_reset[opens] = False
+        old[opens] = first[opens]
+    return is_reset, [new - base for new, base in zip(_split(first), _split(old), strict=True)]
+
+
+def _grow(table: NumberTable, dtype: np.dtype[Any], is_reset: Bools, steps: Sequence[Values]) -> None:
+    """Adds steps to the entries of a table, in place."""
+    table[Cell.RESETS] += is_reset
+    _put_total(table, Cell.INCREASE, _added(_parts(table, Cell.INCREASE, dtype), steps))
 
 
 def _sums(table: NumberTable, values: Values, heads: Ints) -> list[Values]:

@@ -104,3 +104,8 @@ def text_array(texts: Iterable[str]) -> Values:
     array = np.empty(len(listed), np.object_)
     array[:] = listed
     return array
+
+
+def code_type(words: int) -> str:
+    """Returns the numpy type of indexes into that many words."""
+    return "<u1" if words <= 1 << 8 else "<u2" if words <= 1 << 16 else "<u4"

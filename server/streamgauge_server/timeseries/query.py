@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 
@@ -21,15 +22,17 @@ from streamgauge_server.timeseries.block import decode_many
 from streamgauge_server.timeseries.frame import Bools, Ints
 from streamgauge_server.timeseries.number_table import Cell, NumberTable
 from streamgauge_server.timeseries.samples import changes
-from streamgauge_server.timeseries.summary import NOTHING, Summary, decode_summary, summarise
+from streamgauge_server.timeseries.summary import Summary, decode_summaries, summarise
 from streamgauge_server.timeseries.text_table import TextTable
 from streamgauge_server.timeseries.windows import WindowStats as WindowStats
 from streamgauge_server.timeseries.windows import WindowTable as WindowTable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredBlock:
     """A row of the table `blocks`, see `block.Block`; `data` is None while it is not loaded.
+
+    Not frozen: there are thousands in an answer, and frozen instances take three times as long to make.
 
     `seq` orders the blocks of a subject: where samples repeat, the block with the higher one wins.
     """
@@ -79,24 +82,18 @@ def aggregate(
     Raises ValueError when a block that is `needed` is not loaded, BlockCorrupt when stored bytes are damaged.
     """
     plan = _plan(blocks, start, end, bounds)
-    pieces = [
-        *_summary_pieces(plan, metrics),
-        *([_sampled_piece(plan, bounds, metrics)] if plan.sampled else ()),
-    ]
-    numbers = [piece.numbers for piece in pieces if piece.numbers.shape[1]]
+    pieces = _pieces(plan, bounds, metrics)
     edges = np.array(bounds, np.int64)
     tables: list[tuple[NumberTable | TextTable, Ints]] = []
-    if numbers:
-        joined = _wanted(np.concatenate(numbers, axis=1), metrics)
-        for table in number_table.by_type(joined):
-            windows = np.searchsorted(edges, table[Cell.FIRST_TIME], side="right") - 1
-            tables.append(number_table.combine(table, windows, baseline or {}))
+    for table in number_table.by_type(number_table.join([piece.numbers for piece in pieces])):
+        windows = np.searchsorted(edges, table[Cell.FIRST_TIME], side="right") - 1
+        tables.append(number_table.combine(table, windows))
     texts = text_table.join([piece.texts for piece in pieces if len(piece.texts.metrics)])
-    if metrics is not None:
-        texts = texts.take(np.isin(texts.metrics, np.array(list(metrics), np.int64)))
     if len(texts.metrics):
-        tables.append(text_table.combine(texts, np.searchsorted(edges, texts.first_times, side="right") - 1))
-    return WindowTable(len(bounds) - 1, tables)
+        windows = np.searchsorted(edges, texts.first_times, side="right") - 1
+        tables.append(text_table.combine(texts, windows))
+    answer = WindowTable(len(bounds) - 1, tables)
+    return answer.chained(baseline) if baseline else answer
 
 
 def baseline(blocks: Sequence[StoredBlock], before: int, metrics: Collection[int] | None = None) -> dict[int, Baseline]:
@@ -213,8 +210,7 @@ def _plan_hours(plan: _Plan, day: int, held: list[StoredBlock], uneven: Sequence
         plan.sampled_hours.extend(first_hour + hour for hour in range(24) if left >> hour & 1)
 
 
-def _by_seq(block: StoredBlock) -> int:
-    return block.seq
+_by_seq = attrgetter("seq")
 
 
 def _hours_between(low: int, high: int, first_hour: int) -> int:
@@ -224,25 +220,28 @@ def _hours_between(low: int, high: int, first_hour: int) -> int:
     return (1 << end) - (1 << begin) if end > begin else 0
 
 
-def _summary_pieces(plan: _Plan, metrics: Collection[int] | None) -> list[Summary]:
-    pieces = [decode_summary(block.day_summary, metrics) for block in plan.days if block.day_summary is not None]
-    for block, hours in plan.hours:
-        if block.hour_summary is not None:
-            piece = decode_summary(block.hour_summary, metrics)
-            pieces.append(piece if hours == block.hours else _only_hours(piece, block.day, hours))
+def _pieces(plan: _Plan, bounds: Sequence[int], metrics: Collection[int] | None) -> list[Summary]:
+    """Returns summaries of disjoint stretches of time, each inside one window, that make up the answer."""
+    pieces: list[Summary] = []
+    if plan.days:
+        pieces.append(decode_summaries([b.day_summary for b in plan.days if b.day_summary is not None], metrics))
+    if plan.hours:
+        stored = [block.hour_summary for block, _ in plan.hours if block.hour_summary is not None]
+        piece = decode_summaries(stored, metrics)
+        if any(hours != block.hours for block, hours in plan.hours):
+            piece = _only_hours(piece, plan.hours)
+        pieces.append(piece)
+    if plan.sampled:
+        pieces.append(_sampled_piece(plan, bounds, metrics))
     return pieces
 
 
-def _only_hours(piece: Summary, day: int, hours: int) -> Summary:
-    """Returns the entries of some hours of a summary by hours."""
-    chosen = np.array([hours >> hour & 1 for hour in range(24)], np.bool_)
-
-    def kept(first_times: Ints) -> Bools:
-        return chosen[first_times // MICROS_PER_HOUR - day * 24]
-
-    return Summary(
-        piece.numbers[:, kept(piece.numbers[Cell.FIRST_TIME])], piece.texts.take(kept(piece.texts.first_times))
-    )
+def _only_hours(piece: Summary, answered: Sequence[tuple[StoredBlock, int]]) -> Summary:
+    """Returns those entries of summaries by hours whose hours they answer; no hour is answered by two blocks."""
+    chosen = np.array([block.day * 24 + hour for block, hours in answered for hour in range(24) if hours >> hour & 1])
+    numbers = np.isin(piece.numbers[Cell.FIRST_TIME] // MICROS_PER_HOUR, chosen)
+    texts = np.isin(piece.texts.first_times // MICROS_PER_HOUR, chosen)
+    return Summary(piece.numbers[:, numbers], piece.texts.take(texts))
 
 
 def _sampled_piece(plan: _Plan, bounds: Sequence[int], metrics: Collection[int] | None) -> Summary:
@@ -250,19 +249,13 @@ def _sampled_piece(plan: _Plan, bounds: Sequence[int], metrics: Collection[int] 
     data = [block.data for block in plan.sampled if block.data is not None]
     if len(data) != len(plan.sampled):
         raise ValueError("samples are needed of blocks that are not loaded")
-    frame = decode_many(data, metrics)
-    times = frame.times
-    if not frame.columns:
-        return NOTHING
-    hours = times // MICROS_PER_HOUR
-    rows = np.flatnonzero(np.isin(hours, plan.sampled_hours) & (times >= plan.low) & (times < plan.high))
-    buckets: Ints = np.searchsorted(np.array(bounds, np.int64), times, side="right")
+
+    def asked(times: Ints) -> Bools:
+        sampled = np.isin(times // MICROS_PER_HOUR, plan.sampled_hours)
+        return sampled & (times >= plan.low) & (times < plan.high)
+
+    frame = decode_many(data, metrics, asked)
+    buckets: Ints = np.searchsorted(np.array(bounds, np.int64), frame.times, side="right")
     if plan.days or plan.hours:
-        buckets = np.cumsum(changes(hours, buckets))
-    return summarise(frame, buckets, rows)
-
-
-def _wanted(table: NumberTable, metrics: Collection[int] | None) -> NumberTable:
-    if metrics is None:
-        return table
-    return table[:, np.isin(table[Cell.METRIC], np.array(list(metrics), np.int64))]
+        buckets = np.cumsum(changes(frame.times // MICROS_PER_HOUR, buckets))
+    return summarise(frame, buckets)

@@ -7,65 +7,111 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamgauge_server.timeseries.frame import Bools, Column, Frame, Ints, Values
+from streamgauge_server.timeseries.frame import UNKNOWN_START, Bools, Column, Frame, Ints, Values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """Samples by metric and time, in groups of one metric and bucket.
 
-    `values`, `times` and `starts` have one entry per sample; booleans are 0 and 1 here. `metrics`, `types`, `heads`
-    and `tails` have one per group; `heads` and `tails` are the positions of its first and last sample. `steady` tells
-    that all start times are equal.
+    `values` has one entry per sample; booleans are 0 and 1 here. `restarts` tells of each sample but the first whether
+    its start time differs from that of the sample before, both known; None where none does. The other arrays have one
+    entry per group; `heads` and `tails` are the positions of its first and last sample.
     """
 
     values: Values
-    times: Ints
-    starts: Ints
-    steady: bool
-    metrics: Ints
-    types: Ints
+    restarts: Bools | None
     heads: Ints
     tails: Ints
+    metrics: Ints
+    types: Ints
+    first_times: Ints
+    last_times: Ints
+    first_starts: Ints
+    last_starts: Ints
 
 
-def lay_out(frame: Frame, columns: Mapping[int, Column], buckets: Ints, rows: Ints) -> Samples | None:
-    """Returns the samples of columns of the same numpy type, or of integers and booleans, at chosen rows.
+def lay_out(frame: Frame, columns: Mapping[int, Column], buckets: Ints) -> Samples | None:
+    """Returns the samples of some columns of a frame, of one numpy type or of integers and booleans.
 
-    `buckets` tells the bucket of every row of the frame, equal for neighbours in one bucket; `rows` rise. None when
-    there is no sample.
+    `buckets` tells the bucket of every row, equal for neighbours in one bucket. None when there are no columns.
     """
-    chosen: dict[int, Ints] = {}
-    for metric, column in sorted(columns.items()):
-        here = rows if column.present is None else rows[column.present[rows]]
-        if len(here):
-            chosen[metric] = here
-    if not chosen:
+    if not columns:
         return None
-    kept = {metric: columns[metric] for metric in chosen}
-    row = np.concatenate(list(chosen.values()))
-    bucket = buckets[row]
-    change = bucket[1:] != bucket[:-1]
-    begins = np.cumsum([0, *map(len, chosen.values())])
-    change[begins[1:-1] - 1] = True
-    heads = np.concatenate(([0], np.flatnonzero(change) + 1))
-    column_of_group = np.searchsorted(begins, heads, side="right") - 1
-    values = np.concatenate([column.values[chosen[metric]] for metric, column in kept.items()])
-    own_starts = any(column.starts is not None for column in kept.values())
-    if own_starts:
-        starts = np.concatenate([frame.starts_of(metric)[here] for metric, here in chosen.items()])
-    else:
-        starts = frame.starts[row]
+    ordered = dict(sorted(columns.items()))
+    dense = all(column.present is None and column.starts is None for column in ordered.values())
+    lay = _lay_out_dense if dense else _lay_out_sparse
+    return lay(frame, ordered, buckets)
+
+
+def _lay_out_dense(frame: Frame, columns: Mapping[int, Column], buckets: Ints) -> Samples:
+    """Every column has the same rows: positions are found once and repeated."""
+    rows, count = len(frame.times), len(columns)
+    row_heads = np.flatnonzero(changes(buckets))
+    row_tails = np.append(row_heads[1:], rows) - 1
+    offsets = (np.arange(count) * rows)[:, np.newaxis]
+    groups = len(row_heads)
+    restarts: Bools | None = None
+    row_restarts = restarted(frame.starts)
+    if row_restarts.any():
+        restarts = np.tile(np.append(row_restarts, False), count)[:-1]
     return Samples(
-        values.astype(np.int64) if values.dtype == np.bool_ else values,
-        frame.times[row],
-        starts,
-        not own_starts and bool((frame.starts == frame.starts[0]).all()),
-        np.array(list(kept))[column_of_group],
-        np.array([column.type for column in kept.values()], np.int64)[column_of_group],
-        heads,
-        np.append(heads[1:], len(row)) - 1,
+        _values(columns, None),
+        restarts,
+        (row_heads + offsets).ravel(),
+        (row_tails + offsets).ravel(),
+        np.repeat(np.array(list(columns)), groups),
+        np.repeat(_types(columns), groups),
+        np.tile(frame.times[row_heads], count),
+        np.tile(frame.times[row_tails], count),
+        np.tile(frame.starts[row_heads], count),
+        np.tile(frame.starts[row_tails], count),
     )
+
+
+def _lay_out_sparse(frame: Frame, columns: Mapping[int, Column], buckets: Ints) -> Samples:
+    everywhere = np.arange(len(frame.times))
+    rows = [everywhere if c.present is None else np.flatnonzero(c.present) for c in columns.values()]
+    row = np.concatenate(rows)
+    begins = np.cumsum([0, *map(len, rows)])
+    opens = changes(buckets[row])
+    opens[begins[:-1]] = True
+    heads = np.flatnonzero(opens)
+    tails = np.append(heads[1:], len(row)) - 1
+    column_of_group = np.searchsorted(begins, heads, side="right") - 1
+    times = frame.times[row]
+    starts = np.concatenate([frame.starts_of(metric)[here] for metric, here in zip(columns, rows, strict=True)])
+    return Samples(
+        _values(columns, rows),
+        restarted(starts),
+        heads,
+        tails,
+        np.array(list(columns))[column_of_group],
+        _types(columns)[column_of_group],
+        times[heads],
+        times[tails],
+        starts[heads],
+        starts[tails],
+    )
+
+
+def _values(columns: Mapping[int, Column], rows: list[Ints] | None) -> Values:
+    if rows is None:
+        values = np.concatenate([column.values for column in columns.values()])
+    else:
+        values = np.concatenate([column.values[here] for column, here in zip(columns.values(), rows, strict=True)])
+    return values.astype(np.int64) if values.dtype == np.bool_ else values
+
+
+def _types(columns: Mapping[int, Column]) -> Ints:
+    return np.array([column.type for column in columns.values()], np.int64)
+
+
+def restarted(starts: Ints) -> Bools:
+    """Returns for each start time but the first whether it differs from the one before, both known."""
+    before, after = starts[:-1], starts[1:]
+    changed: Bools = (before != after) & (before != UNKNOWN_START) & (after != UNKNOWN_START)
+    return changed
 
 
 def changes(*keys: Values) -> Bools:
@@ -79,6 +125,7 @@ def changes(*keys: Values) -> Bools:
 
 def in_order(metrics: Ints, times: Ints) -> Ints | None:
     """Returns the positions of entries by metric and time; None when they are in this order already."""
-    if bool(((metrics[1:] > metrics[:-1]) | ((metrics[1:] == metrics[:-1]) & (times[1:] > times[:-1]))).all()):
+    same = metrics[1:] == metrics[:-1]
+    if bool(((metrics[1:] > metrics[:-1]) | (same & (times[1:] > times[:-1]))).all()):
         return None
     return np.lexsort((times, metrics))

@@ -6,7 +6,7 @@ longer ones (`number_table.combine`, `text_table.combine`), so a month by day re
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from streamgauge_server.model.values import ValueType
 from streamgauge_server.timeseries import number_table, text_table
 from streamgauge_server.timeseries.envelope import BlockCorrupt, seal, unseal
 from streamgauge_server.timeseries.frame import Column, Frame, Ints
-from streamgauge_server.timeseries.number_table import LINES, NumberTable
+from streamgauge_server.timeseries.number_table import LINES, Cell, NumberTable
 from streamgauge_server.timeseries.packing import squeeze, text_array, unsqueeze
 from streamgauge_server.timeseries.samples import lay_out
 from streamgauge_server.timeseries.text_table import TextTable
@@ -31,30 +31,25 @@ class Summary:
     texts: TextTable
 
 
-_CELL = np.dtype("<i8")  # stored cells; zstd alone packs a table to a tenth, transformations before it gain little
-
-NOTHING = Summary(number_table.EMPTY, text_table.EMPTY)
-"""The summary of no samples."""
+_CELL = np.dtype("<i8")  # zstd alone packs tables to a tenth; transformations before it gain little
+_TEXT_LINES = 6
 
 
-def summarise(frame: Frame, buckets: Ints, rows: Ints | None = None) -> Summary:
-    """Returns the summary of a frame's samples, or of those at chosen `rows` (rising positions).
+def summarise(frame: Frame, buckets: Ints) -> Summary:
+    """Returns the summary of a frame's samples.
 
     `buckets` tells the bucket of every row, equal for neighbours in the same bucket.
     """
-    if rows is None:
-        rows = np.arange(len(frame.times))
     doubles: dict[int, Column] = {}
     integers: dict[int, Column] = {}
     texts: dict[int, Column] = {}
     for metric, column in frame.columns.items():
         kind = {ValueType.DOUBLE: doubles, ValueType.STRING: texts}.get(column.type, integers)
         kind[metric] = column
-    laid_out = [samples for kind in (doubles, integers) if (samples := lay_out(frame, kind, buckets, rows))]
-    tables = [number_table.reduce_samples(samples) for samples in laid_out]
-    text_samples = lay_out(frame, texts, buckets, rows)
+    laid_out = [samples for kind in (doubles, integers) if (samples := lay_out(frame, kind, buckets))]
+    text_samples = lay_out(frame, texts, buckets)
     return Summary(
-        np.concatenate(tables, axis=1) if tables else number_table.EMPTY,
+        number_table.join([number_table.reduce_samples(samples) for samples in laid_out]),
         text_table.reduce_samples(text_samples) if text_samples else text_table.EMPTY,
     )
 
@@ -62,64 +57,101 @@ def summarise(frame: Frame, buckets: Ints, rows: Ints | None = None) -> Summary:
 def whole(summary: Summary) -> Summary:
     """Returns the summary of all buckets taken together, an entry per metric."""
     tables = [
-        number_table.combine(table, np.zeros(table.shape[1], np.int64), {})[0]
+        number_table.combine(table, np.zeros(table.shape[1], np.int64))[0]
         for table in number_table.by_type(summary.numbers)
     ]
     texts = summary.texts
     if len(texts.metrics):
         texts, _ = text_table.combine(texts, np.zeros(len(texts.metrics), np.int64))
-    return Summary(np.concatenate(tables, axis=1) if tables else number_table.EMPTY, texts)
+    return Summary(number_table.join(tables), texts)
 
 
 def encode_summary(summary: Summary) -> bytes:
     """Returns a summary in its stored form."""
     message = block_pb2.Summary(
-        number_count=summary.numbers.shape[1], numbers=squeeze(summary.numbers.astype(_CELL, copy=False).tobytes())
+        entries=summary.numbers.shape[1], numbers=squeeze(summary.numbers.astype(_CELL, copy=False).tobytes())
     )
-    texts = summary.texts
-    if len(texts.metrics):
-        words: dict[str, int] = {}
-        packed = block_pb2.TextSummary(
-            metrics=texts.metrics.tolist(),
-            counts=texts.counts.tolist(),
-            first_times=texts.first_times.tolist(),
-            last_times=texts.last_times.tolist(),
-            firsts=[words.setdefault(text, len(words)) for text in texts.first.tolist()],
-            lasts=[words.setdefault(text, len(words)) for text in texts.last.tolist()],
-        )
-        packed.words.extend(words)
-        message.text_metrics.extend(np.unique(texts.metrics).tolist())
-        message.texts = squeeze(packed.SerializeToString())
+    if len(summary.texts.metrics):
+        message.text_metrics.extend(np.unique(summary.texts.metrics).tolist())
+        message.texts = squeeze(_text_content(summary.texts))
     return seal(message.SerializeToString())
 
 
-def decode_summary(data: bytes, metrics: Collection[int] | None = None) -> Summary:
-    """Returns a summary. Texts of other than the wanted metrics may be left out, numbers are all there.
+def decode_summaries(stored: Sequence[bytes], metrics: Collection[int] | None = None) -> Summary:
+    """Returns the entries of several stored summaries one after the other, of some metrics or all.
 
     Raises BlockCorrupt.
     """
-    content = unseal(data)
+    numbers: list[NumberTable] = []
+    texts: list[bytes] = []
     try:
-        message = block_pb2.Summary.FromString(content)
-        numbers = _number_table(unsqueeze(message.numbers), message.number_count)
-        if not message.texts or (metrics is not None and not any(m in metrics for m in message.text_metrics)):
-            return Summary(numbers, text_table.EMPTY)
-        packed = block_pb2.TextSummary.FromString(unsqueeze(message.texts))
+        for data in stored:
+            message = block_pb2.Summary.FromString(unseal(data))
+            numbers.append(_cells(unsqueeze(message.numbers), LINES, message.entries))
+            if message.texts and (metrics is None or not _disjoint(metrics, message.text_metrics)):
+                texts.append(unsqueeze(message.texts))
+        text = _text_table(texts) if texts else text_table.EMPTY
     except DecodeError as error:
         raise BlockCorrupt("a summary cannot be parsed") from error
-    words = text_array(packed.words)
-    texts = TextTable(
-        np.array(packed.metrics, np.int64),
-        np.array(packed.counts, np.int64),
-        np.array(packed.first_times, np.int64),
-        np.array(packed.last_times, np.int64),
-        words[np.array(packed.firsts, np.int64)],
-        words[np.array(packed.lasts, np.int64)],
+    joined = Summary(number_table.join(numbers), text)
+    return joined if metrics is None else _only(joined, metrics)
+
+
+def decode_summary(data: bytes, metrics: Collection[int] | None = None) -> Summary:
+    """Returns one stored summary, of some metrics or all. Raises BlockCorrupt."""
+    return decode_summaries([data], metrics)
+
+
+def _disjoint(metrics: Collection[int], others: Iterable[int]) -> bool:
+    return not any(metric in metrics for metric in others)
+
+
+def _only(summary: Summary, metrics: Collection[int]) -> Summary:
+    wanted = np.array(sorted(metrics), np.int64)
+    kept = np.isin(summary.numbers[Cell.METRIC], wanted)
+    texts = summary.texts
+    if len(texts.metrics):
+        texts = texts.take(np.isin(texts.metrics, wanted))
+    return Summary(summary.numbers if kept.all() else summary.numbers[:, kept], texts)
+
+
+def _cells(plain: bytes, lines: int, entries: int) -> Ints:
+    if len(plain) != lines * entries * _CELL.itemsize:
+        raise BlockCorrupt(f"a summary of {entries} entries has {len(plain)} bytes of cells")
+    return np.frombuffer(plain, _CELL).reshape(lines, entries).astype(np.int64, copy=False)
+
+
+def _text_content(texts: TextTable) -> bytes:
+    words: dict[str, int] = {}
+    cells = np.array(
+        [
+            texts.metrics,
+            texts.counts,
+            texts.first_times,
+            texts.last_times,
+            [words.setdefault(text, len(words)) for text in texts.first.tolist()],
+            [words.setdefault(text, len(words)) for text in texts.last.tolist()],
+        ],
+        _CELL,
     )
-    return Summary(numbers, texts)
+    message = block_pb2.TextSummary(
+        entries=(len(texts.metrics),), cells=(cells.tobytes(),), word_counts=(len(words),), words=words
+    )
+    return message.SerializeToString()
 
 
-def _number_table(plain: bytes, entries: int) -> NumberTable:
-    if len(plain) != LINES * 8 * entries:
-        raise BlockCorrupt(f"a summary of {entries} entries has {len(plain)} bytes of numbers")
-    return np.frombuffer(plain, _CELL).reshape(LINES, entries).astype(np.int64, copy=False)
+def _text_table(contents: Sequence[bytes]) -> TextTable:
+    """Returns the entries of several text summaries, read as one message."""
+    message = block_pb2.TextSummary.FromString(b"".join(contents))
+    counts = list(message.entries)
+    if not len(counts) == len(message.cells) == len(message.word_counts) == len(contents):
+        raise BlockCorrupt("text summaries do not have one table each")
+    pieces = zip(message.cells, counts, strict=True)
+    cells = np.concatenate([_cells(plain, _TEXT_LINES, entries) for plain, entries in pieces], axis=1)
+    words = text_array(message.words)
+    word_counts = np.array(list(message.word_counts), np.int64)
+    ends = np.cumsum(word_counts)
+    offsets = np.repeat(ends - word_counts, counts)
+    if len(words) != ends[-1] or (cells[4:] >= np.repeat(word_counts, counts)).any():
+        raise BlockCorrupt("a text summary refers to a word that is not there")
+    return TextTable(cells[0], cells[1], cells[2], cells[3], words[cells[4] + offsets], words[cells[5] + offsets])

@@ -46,8 +46,8 @@ def reduce_samples(samples: Samples) -> TextTable:
     return TextTable(
         samples.metrics,
         tails - heads + 1,
-        samples.times[heads],
-        samples.times[tails],
+        samples.first_times,
+        samples.last_times,
         samples.values[heads],
         samples.values[tails],
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from streamgauge_server.model.values import ValueType
 from streamgauge_server.timeseries.frame import Bools, Ints, Values
-from streamgauge_server.timeseries.number_table import Cell, NumberTable, totals_of, values_of
+from streamgauge_server.timeseries.number_table import Cell, NumberTable, Previous, chain, totals_of, values_of
+from streamgauge_server.timeseries.samples import changes
 from streamgauge_server.timeseries.text_table import TextTable
 
 
@@ -150,22 +151,40 @@ class WindowTable:
     def __init__(self, size: int, tables: Sequence[tuple[NumberTable | TextTable, Ints]]) -> None:
         """Takes tables by metric and window, each with the window of every entry; `size` is how many windows."""
         self.size = size
-        self._stats: dict[int, WindowStats] = {}
+        self._tables = tables
+        self._places: dict[int, tuple[ValueType, NumberTable | TextTable, Ints, slice]] = {}
         for table, windows in tables:
             ids = table.metrics if isinstance(table, TextTable) else table[Cell.METRIC]
-            heads = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1]))) if len(ids) else ids
-            bounds = [*heads.tolist(), len(ids)]
-            for head, tail in pairwise(bounds):
-                part = slice(head, tail)
-                if isinstance(table, TextTable):
-                    entries: NumberTable | TextTable = table.take(part)
-                    value_type = ValueType.STRING
-                else:
-                    entries = table[:, part]
-                    value_type = ValueType(int(table[Cell.TYPE, head]))
-                self._stats[int(ids[head])] = WindowStats(value_type, size, windows[part], entries)
-        self.metrics: tuple[int, ...] = tuple(sorted(self._stats))
+            heads = np.flatnonzero(changes(ids))
+            metrics = ids[heads].tolist()
+            bounds = pairwise([*heads.tolist(), len(ids)])
+            types = (
+                [ValueType.STRING] * len(heads)
+                if isinstance(table, TextTable)
+                else map(_TYPES.__getitem__, table[Cell.TYPE, heads].tolist())
+            )
+            for metric, value_type, (head, tail) in zip(metrics, types, bounds, strict=True):
+                self._places[metric] = (value_type, table, windows, slice(head, tail))
+        self.metrics: tuple[int, ...] = tuple(sorted(self._places))
 
     def stats(self, metric: int) -> WindowStats | None:
         """Returns the statistics of a metric, None when it has no sample."""
-        return self._stats.get(metric)
+        place = self._places.get(metric)
+        if place is None:
+            return None
+        value_type, table, windows, here = place
+        entries = table.take(here) if isinstance(table, TextTable) else table[:, here]
+        return WindowStats(value_type, self.size, windows[here], entries)
+
+    def chained(self, baseline: Mapping[int, Previous]) -> WindowTable:
+        """Returns the table in which the first sample of a metric has its increase from the last one before the range.
+
+        `baseline` holds the samples before the range by metric (`query.baseline`).
+        """
+        return WindowTable(
+            self.size,
+            [(t if isinstance(t, TextTable) else chain(t, baseline), windows) for t, windows in self._tables],
+        )
+
+
+_TYPES = {value_type.value: value_type for value_type in ValueType}

@@ -1,0 +1,260 @@
+"""How the message `streamgauge.internal.v1.Block` becomes a frame, one at a time or many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from streamgauge_server.internal import block_pb2
+from streamgauge_server.model.values import ValueType
+from streamgauge_server.timeseries.envelope import BlockCorrupt, unseal
+from streamgauge_server.timeseries.frame import (
+    DTYPES,
+    FILLERS,
+    Bools,
+    Column,
+    Frame,
+    Ints,
+    Values,
+    build_frame,
+    merge,
+    take,
+)
+from streamgauge_server.timeseries.packing import (
+    code_type,
+    expand_runs,
+    text_array,
+    unpack_bits,
+    unpack_numbers,
+    unsqueeze,
+)
+from streamgauge_server.timeseries.schema import (
+    SMALL_ROWS,
+    Schema,
+    prefixed_schema,
+    read_schema,
+    schema_prefix,
+)
+
+_INTEGER, _DOUBLE = np.dtype("<i8"), np.dtype("<f8")
+
+
+def decode(data: bytes, metrics: Collection[int] | None = None) -> Frame:
+    """Returns a block's frame, of some metrics or all; a frame without columns when it has none of them.
+
+    Raises BlockCorrupt.
+    """
+    return _frame(unseal(data), metrics)
+
+
+def decode_many(
+    blocks: Sequence[bytes],
+    metrics: Collection[int] | None = None,
+    keep: Callable[[Ints], Bools] | None = None,
+) -> Frame:
+    """Returns the merged frame of several blocks; where a moment and metric repeat, the later block wins.
+
+    Equals `merge` over `decode`, but reads small blocks of the same schema as one message, which is many times faster.
+    `keep` picks rows by their moments. Raises BlockCorrupt.
+    """
+    groups: dict[bytes, list[bytes]] = {}
+    runs: list[tuple[bytes, list[bytes]]] = []
+    key: bytes | None = None
+    for data in blocks:
+        content = unseal(data)
+        if key is None or not content.startswith(key):
+            key = schema_prefix(content)
+            if key is None or not prefixed_schema(key).plain:
+                key = None
+                runs.append((content, [content]))
+                groups[content] = [content]
+                continue
+            runs.append((key, []))
+        runs[-1][1].append(content)
+        groups.setdefault(key, []).append(content)
+    if len(groups) < len(runs):
+        # Writers take turns. Their blocks may be read by schema unless they overwrite each other's samples.
+        frames = [_group_frame(key, contents, metrics, keep) for key, contents in groups.items()]
+        if not any(_collide(one, other) for one, other in combinations(frames, 2)):
+            return merge(frames)
+    return merge([_group_frame(key, contents, metrics, keep) for key, contents in runs])
+
+
+def metrics_of(data: bytes) -> tuple[int, ...]:
+    """Returns the metrics that a block holds, without decoding it. Raises BlockCorrupt."""
+    content = unseal(data)
+    prefix = schema_prefix(content)
+    return prefixed_schema(prefix).metrics if prefix is not None else tuple(_frame(content, None).columns)
+
+
+def _parse(content: bytes, blocks: int) -> block_pb2.Block:
+    try:
+        message = block_pb2.Block.FromString(content)
+    except DecodeError as error:
+        raise BlockCorrupt("a block cannot be parsed") from error
+    if len(message.schema) != blocks:
+        raise BlockCorrupt(f"{blocks} blocks have {len(message.schema)} schemas")
+    return message
+
+
+def _frame(content: bytes, metrics: Collection[int] | None) -> Frame:
+    message = _parse(content, 1)
+    schema = read_schema(message.schema[0])
+    rows = schema.rows
+    bitmaps = unpack_bits(unsqueeze(message.bits), rows) if message.bits else np.empty((0, rows), np.bool_)
+    flags = schema.counts[2] if rows >= SMALL_ROWS else 0
+    if len(bitmaps) != len(schema.sparse) + flags:
+        raise BlockCorrupt(f"a block of {len(schema.sparse) + flags} bitmaps has {len(bitmaps)}")
+    presence = dict(zip(schema.sparse, bitmaps, strict=False))
+    if rows < SMALL_ROWS:
+        times, starts, columns = _arrays(message, schema, presence)
+    else:
+        times = unpack_numbers(message.packed_times)
+        starts = expand_runs(message.starts, message.start_rows, rows)
+        columns = list(_columns(message, schema, presence, bitmaps[len(schema.sparse) :], metrics))
+    if len(times) != rows:
+        raise BlockCorrupt(f"a block of {rows} rows has {len(times)} moments")
+    own_starts = {
+        position: expand_runs(shared.starts, shared.start_rows, rows)
+        for shared in message.column_starts
+        for position in shared.columns
+    }
+    return Frame(
+        times,
+        starts,
+        {
+            schema.metrics[position]: _column(
+                value_type, values, presence.get(position), own_starts.get(position), rows
+            )
+            for position, value_type, values in columns
+            if metrics is None or schema.metrics[position] in metrics
+        },
+    )
+
+
+_Dense = tuple[int, ValueType, Values]
+"""Position of a column, its type, and its present values."""
+
+
+def _arrays(message: block_pb2.Block, schema: Schema, presence: dict[int, Bools]) -> tuple[Ints, Ints, list[_Dense]]:
+    """Returns moments, start times and columns of a small block."""
+    rows = schema.rows
+    cells = np.frombuffer(message.cells[0], _INTEGER)
+    flags = np.frombuffer(message.flags[0] if message.flags else b"", np.bool_)
+    texts = text_array(message.texts)
+    sources = {
+        ValueType.DOUBLE: cells.view(_DOUBLE),
+        ValueType.INT64: cells,
+        ValueType.BOOL: flags,
+        ValueType.STRING: texts,
+    }
+    columns: list[_Dense] = []
+    ends = {ValueType.DOUBLE: 2 * rows, ValueType.BOOL: 0, ValueType.STRING: 0}
+    for position, value_type in enumerate(schema.types):
+        source = ValueType.DOUBLE if value_type == ValueType.INT64 else value_type  # integers follow the doubles
+        begin = ends[source]
+        ends[source] += int(np.count_nonzero(presence[position])) if position in presence else rows
+        columns.append((position, value_type, sources[value_type][begin : ends[source]]))
+    if (ends[ValueType.DOUBLE], ends[ValueType.BOOL], ends[ValueType.STRING]) != (len(cells), len(flags), len(texts)):
+        raise BlockCorrupt("a small block's arrays do not fit its schema")
+    return cells[:rows], cells[rows : 2 * rows], columns
+
+
+def _columns(
+    message: block_pb2.Block,
+    schema: Schema,
+    presence: dict[int, Bools],
+    flags: Bools,
+    metrics: Collection[int] | None,
+) -> Iterator[_Dense]:
+    """Returns the wanted columns of a block that is not small."""
+    doubles, integers, bools, texts = schema.counts
+    if len(message.packed_numbers) != doubles + integers or len(message.packed_texts) != texts:
+        raise BlockCorrupt("a block's columns do not fit its schema")
+    for position, value_type in enumerate(schema.types):
+        if metrics is not None and schema.metrics[position] not in metrics:
+            continue
+        if value_type == ValueType.STRING:
+            values = _unpack_texts(message.packed_texts[position - doubles - integers - bools])
+        elif value_type == ValueType.BOOL:
+            bitmap = flags[position - doubles - integers]
+            values = bitmap[presence[position]] if position in presence else bitmap
+        else:
+            values = unpack_numbers(message.packed_numbers[position])
+        yield position, value_type, values
+
+
+def _column(value_type: ValueType, dense: Values, present: Bools | None, starts: Ints | None, rows: int) -> Column:
+    """Returns present values at their rows, filler elsewhere."""
+    if present is None:
+        if len(dense) != rows:
+            raise BlockCorrupt(f"a column of {rows} rows has {len(dense)} values")
+        return Column(value_type, dense, None, starts)
+    if len(dense) != np.count_nonzero(present):
+        raise BlockCorrupt("a column's values do not fit its presence bitmap")
+    values = np.full(rows, FILLERS[value_type], DTYPES[value_type])
+    values[present] = dense
+    return Column(value_type, values, present, starts)
+
+
+def _unpack_texts(packed: bytes) -> Values:
+    try:
+        message = block_pb2.Texts.FromString(unsqueeze(packed))
+    except DecodeError as error:
+        raise BlockCorrupt("a column of texts cannot be parsed") from error
+    words = text_array(message.words)
+    if not message.codes:
+        return words
+    codes = np.frombuffer(message.codes, code_type(len(words)))
+    if len(codes) and int(codes.max()) >= len(words):
+        raise BlockCorrupt("a text refers to a word that is not there")
+    texts: Values = words[codes]
+    return texts
+
+
+def _group_frame(
+    key: bytes, contents: Sequence[bytes], metrics: Collection[int] | None, keep: Callable[[Ints], Bools] | None
+) -> Frame:
+    """Returns the merged frame of small blocks that begin with the same schema, or of one other block."""
+    frame = _frame(contents[0], metrics) if len(contents) == 1 else _plain_frame(key, contents, metrics)
+    if keep is None:
+        return frame
+    kept = keep(frame.times)
+    return frame if kept.all() else take(frame, np.flatnonzero(kept))
+
+
+def _plain_frame(key: bytes, contents: Sequence[bytes], metrics: Collection[int] | None) -> Frame:
+    schema = prefixed_schema(key)
+    message = _parse(b"".join(contents), len(contents))
+    doubles, integers, bools, texts = schema.counts
+    cells = _table(np.frombuffer(b"".join(message.cells), _INTEGER), len(contents), 2 + doubles + integers, schema)
+    flags = _table(np.frombuffer(b"".join(message.flags), np.bool_), len(contents), bools, schema)
+    words = _table(text_array(message.texts), len(contents), texts, schema)
+    lines = [*cells[2 : 2 + doubles].view(_DOUBLE), *cells[2 + doubles :], *flags, *words]
+    columns = {
+        metric: Column(value_type, line)
+        for metric, value_type, line in zip(schema.metrics, schema.types, lines, strict=True)
+        if metrics is None or metric in metrics
+    }
+    return build_frame(cells[0], cells[1], columns)
+
+
+def _table(values: Values, blocks: int, columns: int, schema: Schema) -> Values:
+    """Returns arrays of several blocks, each column after column, as one line per column over all rows."""
+    if len(values) != blocks * columns * schema.rows:
+        raise BlockCorrupt("small blocks' arrays do not fit their schema")
+    return np.ascontiguousarray(values.reshape(blocks, columns, schema.rows).transpose(1, 0, 2)).reshape(
+        columns, blocks * schema.rows
+    )
+
+
+def _collide(one: Frame, other: Frame) -> bool:
+    """Tells whether two frames may have samples of the same metric and moment."""
+    if not len(one.times) or not len(other.times):
+        return False
+    if one.times[-1] < other.times[0] or other.times[-1] < one.times[0]:
+        return False
+    return not one.columns.keys().isdisjoint(other.columns) and bool(len(np.intersect1d(one.times, other.times)))
