@@ -16,7 +16,7 @@ from streamgauge_server.storage.append_plan import AppendPlan
 from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
 from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.dialects import sqlite_statements as statements
-from streamgauge_server.storage.dialects.sqlite_errors import is_broken, is_locked, translate
+from streamgauge_server.storage.dialects.sqlite_errors import FileMoved, is_broken, is_passing, translate
 from streamgauge_server.storage.dialects.sqlite_thread import ConnectionThreads
 from streamgauge_server.storage.records import Append, Outcome
 from streamgauge_server.storage.urls import Engine, StoreUrl
@@ -26,7 +26,7 @@ T = TypeVar("T")
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process's lock."""
 ATTEMPTS = 2
-"""How often a transaction is tried while another process holds the database."""
+"""How often a transaction is tried while another process holds the database, or when its file was replaced."""
 
 _BEGIN = "streamgauge_begin"
 
@@ -92,9 +92,16 @@ async def run_once(url: StoreUrl, work: Callable[[Connection], T], *, migrating:
 class _Link:
     """One connection, as SQLAlchemy knows it and as the driver does."""
 
-    def __init__(self, sql: Connection) -> None:
+    def __init__(self, sql: Connection, path: Path | None) -> None:
         self.sql = sql
         self.driver = cast(sqlite3.Connection, sql.connection.driver_connection)
+        self._path = path
+        self._file = _identity(path)
+
+    def check_in_place(self) -> None:
+        """Raises FileMoved if the file was moved or deleted: with a write-ahead log SQLite itself would not notice."""
+        if _identity(self._path) != self._file:
+            raise FileMoved
 
     def interrupt(self) -> None:
         self.driver.interrupt()
@@ -104,12 +111,24 @@ class _Link:
         self.sql.close()
 
 
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Returns what tells a file from any other, None where there is no file."""
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class SqliteDatabase:
     """See `database.Database`."""
 
     engine: Engine = "sqlite"
 
     def __init__(self, url: StoreUrl, pool_size: int) -> None:
+        self._path = Path(url.path) if url.path else None
         self._sql_engine = create_sql_engine(url)
         self._writer = ConnectionThreads(self._link_to_write, 1, "sqlite-write", is_broken)
         # A database in memory belongs to its connection, so reads and writes take turns on it.
@@ -135,10 +154,10 @@ class SqliteDatabase:
         return database
 
     def _link_to_write(self) -> _Link:
-        return _Link(connect_to_write(self._sql_engine))
+        return _Link(connect_to_write(self._sql_engine), self._path)
 
     def _link_to_read(self) -> _Link:
-        link = _Link(self._sql_engine.connect())
+        link = _Link(self._sql_engine.connect(), self._path)
         link.driver.execute("PRAGMA query_only = ON")
         return link
 
@@ -223,11 +242,15 @@ class SqliteDatabase:
     async def _run(
         self, threads: ConnectionThreads[_Link], work: Callable[[_Link], T], *, interruptible: bool = False
     ) -> T:
+        def in_place(link: _Link) -> T:
+            link.check_in_place()
+            return work(link)
+
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await threads.run(work, interruptible=interruptible)
+                return await threads.run(in_place, interruptible=interruptible)
             except Exception as error:
-                if is_locked(error) and attempt < ATTEMPTS:
+                if is_passing(error) and attempt < ATTEMPTS:
                     continue
                 translated = translate(error)
                 if translated is None:

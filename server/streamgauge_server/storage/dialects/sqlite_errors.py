@@ -34,6 +34,10 @@ _BROKEN = {
 }
 
 
+class FileMoved(Exception):
+    """The file of the database is not where it was, or another one is: what were written now would be lost."""
+
+
 def result_code(error: BaseException) -> int | None:
     """Returns the primary result code of an error of SQLite, wrapped by SQLAlchemy or not; None for any other error."""
     if isinstance(error, DBAPIError):
@@ -42,18 +46,18 @@ def result_code(error: BaseException) -> int | None:
     return code & 0xFF if isinstance(code, int) else None
 
 
-def is_locked(error: BaseException) -> bool:
-    """Tells whether another process holds the database; trying again may help."""
-    return result_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+def is_passing(error: BaseException) -> bool:
+    """Tells whether trying again may help: another process holds the database, or its file was replaced."""
+    return isinstance(error, FileMoved) or result_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def is_broken(error: BaseException) -> bool:
     """Tells whether the connection should be given up: the file may have been replaced or come back."""
-    return result_code(error) in _BROKEN
+    return isinstance(error, FileMoved) or result_code(error) in _BROKEN
 
 
 def translate(error: BaseException) -> DomainError | None:
     """Returns STORE_UNAVAILABLE if the store is to blame for an error, otherwise None."""
     code = result_code(error)
-    cause = None if code is None else CAUSES.get(code)
+    cause = "file_moved" if isinstance(error, FileMoved) else None if code is None else CAUSES.get(code)
     return None if cause is None else store_unavailable("sqlite", cause)
