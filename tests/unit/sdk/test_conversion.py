@@ -266,21 +266,14 @@ def bounds(count: int) -> list[Timestamp]:
 
 
 def test_a_column_has_a_value_or_none_for_every_window() -> None:
+    last = common_pb2.AGGREGATE_LAST
+    column = common_pb2.WindowColumn
     columns = [
-        common_pb2.WindowColumn(
-            metric="all", aggregate=common_pb2.AGGREGATE_SUM, ints=common_pb2.Int64Array(values=[1, 2, 3])
-        ),
-        common_pb2.WindowColumn(
-            metric="some",
-            aggregate=common_pb2.AGGREGATE_AVG,
-            doubles=common_pb2.DoubleArray(values=[0.5, 0.0]),
-            windows=[0, 2],
-        ),
-        common_pb2.WindowColumn(metric="none", aggregate=common_pb2.AGGREGATE_LAST, strings=common_pb2.StringArray()),
-        common_pb2.WindowColumn(metric="untyped", aggregate=common_pb2.AGGREGATE_LAST),
-        common_pb2.WindowColumn(
-            metric="flag", aggregate=common_pb2.AGGREGATE_LAST, bools=common_pb2.BoolArray(values=[False]), windows=[1]
-        ),
+        column(metric="all", aggregate=common_pb2.AGGREGATE_SUM, ints=common_pb2.Int64Array(values=[1, 2, 3])),
+        column(metric="some", aggregate=last, doubles=common_pb2.DoubleArray(values=[0.5, 0.0]), windows=[0, 2]),
+        column(metric="none", aggregate=last, strings=common_pb2.StringArray()),
+        column(metric="untyped", aggregate=last),
+        column(metric="flag", aggregate=last, bools=common_pb2.BoolArray(values=[False]), windows=[1]),
     ]
     answer = source_service_pb2.GetSourceMetricsResponse(
         source="sources/orders",
@@ -290,14 +283,14 @@ def test_a_column_has_a_value_or_none_for_every_window() -> None:
         timeseries=columns,
     )
     series = _decode.time_series(answer)
-    assert {name: column.values for name, column in series.columns.items()} == {
+    assert {name: found.values for name, found in series.columns.items()} == {
         "all": (1, 2, 3),
         "some": (0.5, None, 0.0),
         "none": (None, None, None),
         "untyped": (None, None, None),
         "flag": (None, False, None),
     }
-    assert [column.value_type for column in series.columns.values()] == [
+    assert [found.value_type for found in series.columns.values()] == [
         ValueType.INT64,
         ValueType.DOUBLE,
         ValueType.STRING,
