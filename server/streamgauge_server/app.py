@@ -89,6 +89,8 @@ class App:
         self._deadlines = DeadlineStep(settings.limits.max_call_seconds)
         self._health = HealthServicer(SERVICES)
         self._closing = AsyncExitStack()
+        self.store: Store | None = None
+        """The open store; None before the start."""
         self.interceptor: StepInterceptor | None = None
         """The steps around every call and the methods that are served; None before the start."""
         self._server: grpc.aio.Server | None = None
@@ -146,7 +148,7 @@ class App:
         _log.info("stopped", address=self.address)
 
     async def _start(self) -> None:
-        store = await open_store(self.settings, self._clock)
+        self.store = store = await open_store(self.settings, self._clock)
         self._closing.push_async_callback(store.close)
         authenticator = self._authenticator(store)
         check_exposure(self.settings, authenticated=await authenticator.required())
@@ -198,11 +200,11 @@ class App:
         registry = SubjectRegistry(store, limits, open_registration=settings.subject_registration == "open")
         descriptors = Descriptors(store, clock, limits)
         blocks = BlockReader(store)
-        latest = LatestReader(store, descriptors, blocks)
+        latest = LatestReader(store, limits, descriptors, blocks)
         query = MetricsQuery(store, clock, limits, descriptors, blocks)
         registrar.add(
             source_service_pb2_grpc.add_SourceServiceServicer_to_server,
-            SourceServicer(Sources(store, limits, registry), SourceMetrics(store, descriptors, query, latest)),
+            SourceServicer(Sources(store, limits, registry), SourceMetrics(store, clock, descriptors, query, latest)),
         )
         registrar.add(
             metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,

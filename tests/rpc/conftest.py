@@ -50,7 +50,7 @@ class TokenRecords:
 class Bare:
     """A running server of test handlers: its channel and the steps that have a state."""
 
-    channel: grpc.aio.Channel
+    channel: Any
     deadlines: DeadlineStep
     measured: ServerMetricsStep
     interceptor: StepInterceptor

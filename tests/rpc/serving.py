@@ -106,6 +106,10 @@ METADATA_KEYS: Mapping[str, set[str]] = {
     "SUBJECT_LIMIT": {"limit"},
     "METRIC_LIMIT": {"limit"},
     "STORE_UNAVAILABLE": {"store", "cause"},
+    "TOKEN_NOT_FOUND": {"name"},
+    "TOKEN_EXPIRED": {"expire_time"},
+    "SCOPE_MISSING": {"scope"},
+    "DEADLINE_EXCEEDED": {"limit_seconds"},
 }
 """What the contract promises in the ErrorInfo of each reason, beside `request_id`."""
 
