@@ -70,13 +70,14 @@ def plain_scalar(value: Any, field: str) -> Scalar:
     """Returns the Python scalar behind a value, such as a numpy scalar. TypeError for what is not one."""
     if isinstance(value, (bool, float, str)):
         return value
+    # numpy's scalars tell what they are by `item`; its booleans pass for integers in older versions.
+    item = getattr(value, "item", None)
+    plain = item() if callable(item) else value
+    if isinstance(plain, (bool, float, str)):
+        return plain
     try:
-        number = operator.index(value)
+        number = operator.index(plain)
     except TypeError:
-        item = getattr(value, "item", None)
-        plain = item() if callable(item) else None
-        if isinstance(plain, (bool, int, float, str)):
-            return plain
         raise TypeError(f"{field} must be a float, int, bool or str; got {type(value).__name__}") from None
     if not INT64_MIN <= number <= INT64_MAX:
         raise ValueError(f"{field} does not fit into 64 bits: {number}")

@@ -256,7 +256,8 @@ def from_rpc_error(error: grpc.RpcError) -> StreamgaugeError:
     The reason's class is taken where the reason's family matches the status code, otherwise the code's class.
     """
     trailing: Any = error.trailing_metadata() or ()
-    return _build(error.code(), error.details() or "", dict(trailing))
+    # A tuple first: older versions of gRPC have an asyncio `Metadata` whose `keys` lead `dict` astray.
+    return _build(error.code(), error.details() or "", dict(tuple(trailing)))
 
 
 @dataclass(slots=True)
