@@ -57,11 +57,15 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One wrong field: its path in the request (`observations[3].values["x"]`) and what is wrong, limit and actual."""
+    """One wrong field: its path in the request (`observations[3].values["x"]`) and what is wrong, limit and actual.
+
+    `metadata` is what an error with this reason says of itself, by default the field.
+    """
 
     field: str
     description: str
     reason: Reason = Reason.INVALID_FIELD
+    metadata: Mapping[str, str] | None = None
 
 
 class DomainError(Exception):
@@ -95,7 +99,7 @@ def invalid(violations: Sequence[Violation]) -> DomainError:
     return DomainError(
         first.reason,
         f"{first.field}: {first.description}{more}",
-        metadata={"field": first.field},
+        metadata={"field": first.field} if first.metadata is None else first.metadata,
         violations=violations,
     )
 

@@ -89,6 +89,24 @@ def parse_descriptor(name: str) -> tuple[SubjectKind, str] | None:
     return kind, metric
 
 
+SUBJECT_FORM = "must be the resource name of a subject, such as 'sources/orders'"
+
+
+def subject_list_problems(subjects: Sequence[str], limit: int) -> list[Violation]:
+    """Returns what is wrong with the subjects that a read names: 1 to `limit` resource names, each once."""
+    if not 1 <= len(subjects) <= limit:
+        return [Violation("subjects", f"must have 1 to {limit} entries, has {len(subjects)}")]
+    seen: set[str] = set()
+    found: list[Violation] = []
+    for position, name in enumerate(subjects):
+        if parse_subject(name) is None:
+            found.append(Violation(f"subjects[{position}]", SUBJECT_FORM))
+        elif name in seen:
+            found.append(Violation(f"subjects[{position}]", f"names {name} twice"))
+        seen.add(name)
+    return found
+
+
 MAX_NAMED_METRICS = 1_000
 
 

@@ -13,11 +13,11 @@ from streamgauge.v1 import common_pb2, metrics_service_pb2, source_service_pb2
 
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_SECOND
 from streamgauge_server.model.entities import MetricDescriptor, Observation, Source
-from streamgauge_server.model.errors import Violation, invalid
+from streamgauge_server.model.errors import Reason, Violation, invalid
 from streamgauge_server.model.names import descriptor_name
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
+from streamgauge_server.services.frame_input import ColumnInput, FrameInput
 from streamgauge_server.services.latest import LatestMetric
-from streamgauge_server.services.metrics_import import ColumnInput, FrameInput
 from streamgauge_server.services.window_values import WindowValues
 from streamgauge_server.services.write_checks import INVALID_TIME, ItemError
 
@@ -41,21 +41,23 @@ def optional_micros(message: Any, field: str) -> int | None:
 class Violations:
     """Collects what is wrong with a request while it is decoded, so that all of it is told at once."""
 
-    def __init__(self, found: Iterable[Violation] = ()) -> None:
-        self._found = list(found)
+    def __init__(self) -> None:
+        self.found: list[Violation] = []
+        self._bad_moments = False
 
     def add(self, field: str, description: str) -> None:
         """Adds a wrong field."""
-        self._found.append(Violation(field, description))
+        self.found.append(Violation(field, description))
 
     def extend(self, found: Iterable[Violation]) -> None:
-        """Adds wrong fields."""
-        self._found.extend(found)
+        """Adds what a service finds wrong; not with a range of which a bad moment was left out."""
+        about_ranges = (Reason.INVALID_TIME_RANGE, Reason.TOO_MANY_WINDOWS)
+        self.found.extend(v for v in found if not (self._bad_moments and v.reason in about_ranges))
 
     def raise_if_any(self) -> None:
         """Raises INVALID_ARGUMENT with everything that was found."""
-        if self._found:
-            raise invalid(self._found)
+        if self.found:
+            raise invalid(self.found)
 
     def enum(self, message: Any, field: str, enum: type[_E], default: _D, prefix: str = "") -> _E | _D:
         """Returns an enum field as a domain enum; `default` when it is not set or unknown."""
@@ -81,15 +83,28 @@ class Violations:
         return None
 
     def moment(self, message: Any, field: str, prefix: str = "") -> int | None:
-        """Returns a timestamp field of a range in microseconds, or None when it is not set."""
+        """Returns a timestamp field of a range in microseconds, or None when it is not set or wrong."""
         if not message.HasField(field):
             return None
         time = micros(getattr(message, field))
+        if 0 <= time < MAX_MICROS:
+            return time
+        self._bad_moments = True
         if time == INVALID_TIME:
             self.add(prefix + field, "is not a valid timestamp: nanos must be between 0 and 999,999,999")
-        elif not 0 <= time <= MAX_MICROS:
+        else:
             self.add(prefix + field, "must be between 1970-01-01T00:00:00Z and the end of the year 9999")
-        return time
+        return None
+
+    def masked(self, mask: FieldMask, changeable: Sequence[str]) -> list[str]:
+        """Returns the fields that `update_mask` names, all changeable ones when it is empty or `*`."""
+        if not mask.paths or list(mask.paths) == ["*"]:
+            return list(changeable)
+        for position, name in enumerate(mask.paths):
+            if name not in changeable:
+                allowed = ", ".join(changeable)
+                self.add(f"update_mask.paths[{position}]", f"must be one of {allowed}, is {name[:64]!r}")
+        return [name for name in changeable if name in mask.paths]
 
     def fields(
         self, message: Any, names: Iterable[str], enums: Mapping[str, type[IntEnum]], prefix: str
@@ -101,8 +116,8 @@ class Violations:
 
 
 def timestamp(time: int) -> Timestamp:
-    """Returns microseconds as a timestamp."""
-    seconds, rest = divmod(time, MICROS_PER_SECOND)
+    """Returns microseconds as a timestamp. Windows may end after the last one that there is: it stands for them."""
+    seconds, rest = divmod(min(time, MAX_MICROS - 1), MICROS_PER_SECOND)
     return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
@@ -248,20 +263,6 @@ def latest_message(metric: LatestMetric) -> common_pb2.LatestValue:
     if metric.start is not None:
         message.start_time.CopyFrom(timestamp(metric.start))
     return message
-
-
-def masked_fields(
-    mask: FieldMask, changeable: Sequence[str], path: str = "update_mask"
-) -> tuple[list[str], list[Violation]]:
-    """Returns the fields that a mask names (all changeable ones when it is empty or `*`) and what is wrong with it."""
-    if not mask.paths or list(mask.paths) == ["*"]:
-        return list(changeable), []
-    violations = [
-        Violation(f"{path}.paths[{i}]", f"must be one of {', '.join(changeable)}, is {name[:64]!r}")
-        for i, name in enumerate(mask.paths)
-        if name not in changeable
-    ]
-    return [name for name in changeable if name in mask.paths], violations
 
 
 def fields_of(message: Any, names: Iterable[str]) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.errors import invalid_field
 from streamgauge_server.model.names import (
     COLLECTIONS,
-    SubjectName,
+    MAX_NAME_BYTES,
     descriptor_name,
-    metric_list_problems,
     parse_descriptor,
-    parse_subject,
+    text_problem,
 )
 from streamgauge_server.model.values import Aggregate, CounterMode, MetricKind, PartCombination, SubjectKind
 from streamgauge_server.model.windows import Window, WindowUnit
@@ -31,7 +30,14 @@ from streamgauge_server.services.latest import LatestReader
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery, Question
 from streamgauge_server.services.metrics_write import Idempotency, MetricsWriter
-from streamgauge_server.services.page_tokens import page_size_of, request_digest, token_after, token_for
+from streamgauge_server.services.page_tokens import (
+    damaged_token,
+    page_size_of,
+    page_size_problems,
+    request_digest,
+    token_after,
+    token_for,
+)
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _DESCRIPTOR_ENUMS = {
@@ -105,7 +111,7 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
             unit = violations.enum(request.window, "unit", WindowUnit, None, "window.")
             window = Window(unit or WindowUnit.HOUR, request.window.count if request.window.count else 1)
         question = Question(
-            subjects=_subjects(request.subjects, violations),
+            subjects=request.subjects,
             metrics=tuple(request.metrics),
             start=violations.moment(request.time_range, "start_time", "time_range."),
             end=violations.moment(request.time_range, "end_time", "time_range."),
@@ -114,6 +120,7 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
             mode=violations.enum(request, "counter_mode", CounterMode, CounterMode.INCREASE),
             by_part=request.by_part,
         )
+        violations.extend(self._query.problems(question))
         violations.raise_if_any()
         answer = await self._query.query(current_caller(), question)
         message = pb.QueryMetricsResponse(
@@ -136,14 +143,13 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
     ) -> pb.GetLatestMetricsResponse:
         """Returns the newest values of many subjects."""
         violations = convert.Violations()
-        subjects = _subjects(request.subjects, violations)
         mode = violations.enum(request, "counter_mode", CounterMode, CounterMode.INCREASE)
-        violations.extend(metric_list_problems(request.metrics))
+        violations.extend(self._latest.problems(request.subjects, request.metrics))
         violations.raise_if_any()
         answers, unknown = await self._latest.read(
             current_caller(),
-            subjects,
-            metrics=frozenset(request.metrics) or None,
+            request.subjects,
+            metrics=request.metrics,
             mode=mode,
             by_part=request.by_part,
         )
@@ -165,6 +171,7 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
         """Lists descriptors."""
         violations = convert.Violations()
         kind = violations.enum(request, "subject_kind", SubjectKind, None)
+        violations.extend(page_size_problems(request.page_size))
         violations.raise_if_any()
         page_size = page_size_of(request.page_size)
         digest = request_digest("ListMetricDescriptors", str(request.subject_kind))
@@ -190,26 +197,15 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
         self, request: pb.UpdateMetricDescriptorRequest, context: _Context
     ) -> pb.UpdateMetricDescriptorResponse:
         """Changes a descriptor."""
-        kind, metric = _descriptor(request.metric_descriptor.name, "metric_descriptor.name")
-        names, wrong = convert.masked_fields(request.update_mask, CHANGEABLE)
-        violations = convert.Violations(wrong)
-        changes = violations.fields(request.metric_descriptor, names, _DESCRIPTOR_ENUMS, "metric_descriptor.")
-        violations.raise_if_any()
+        violations = convert.Violations()
+        given = request.metric_descriptor
+        kind, metric = _descriptor(given.name, "metric_descriptor.name")
+        names = violations.masked(request.update_mask, CHANGEABLE)
+        changes = violations.fields(given, names, _DESCRIPTOR_ENUMS, "metric_descriptor.")
         descriptor = await self._descriptors.update(
-            current_caller(), kind, metric, changes, request.metric_descriptor.etag
+            current_caller(), kind, metric, changes, given.etag, violations.found
         )
         return pb.UpdateMetricDescriptorResponse(metric_descriptor=convert.descriptor_message(descriptor))
-
-
-def _subjects(names: Sequence[str], violations: convert.Violations) -> list[SubjectName]:
-    subjects: list[SubjectName] = []
-    for position, name in enumerate(names):
-        subject = parse_subject(name)
-        if subject is None:
-            violations.add(f"subjects[{position}]", "must be the resource name of a subject, such as 'sources/orders'")
-        else:
-            subjects.append(subject)
-    return subjects
 
 
 def _descriptor(name: str, field: str) -> tuple[SubjectKind, str]:
@@ -221,9 +217,14 @@ def _descriptor(name: str, field: str) -> tuple[SubjectKind, str]:
 
 
 def _after(key: Sequence[str]) -> tuple[SubjectKind, str] | None:
-    """Returns the sort key of a page token; a kind that is none begins at the first."""
+    """Returns the sort key of a page token."""
+    if not key:
+        return None
     kinds = {str(int(kind)): kind for kind in SubjectKind}
-    return (kinds[key[0]], key[1]) if key and key[0] in kinds else None
+    number, metric = key
+    if number not in kinds or text_problem(metric, MAX_NAME_BYTES, required=True):
+        raise damaged_token()
+    return kinds[number], metric
 
 
 def _add_metadata(

@@ -10,16 +10,22 @@ from streamgauge.v1 import common_pb2
 from streamgauge.v1 import source_service_pb2 as pb
 from streamgauge.v1 import source_service_pb2_grpc as pb_grpc
 
-from streamgauge_server.model.errors import invalid, invalid_field
-from streamgauge_server.model.names import parse_subject
+from streamgauge_server.model.names import id_problem, parse_subject
 from streamgauge_server.model.values import CounterMode, SubjectKind, TimeType
 from streamgauge_server.model.windows import WindowUnit
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc.context import current_caller
 from streamgauge_server.services.metrics_query import RangeSummary
-from streamgauge_server.services.page_tokens import page_size_of, request_digest, token_after, token_for
+from streamgauge_server.services.page_tokens import (
+    damaged_token,
+    page_size_of,
+    page_size_problems,
+    request_digest,
+    token_after,
+    token_for,
+)
 from streamgauge_server.services.source_metrics import SourceMetrics, SourceMetricsAnswer, SourceMetricsQuestion
-from streamgauge_server.services.sources import CHANGEABLE, Sources
+from streamgauge_server.services.sources import CHANGEABLE, Sources, filter_problems, source_problems
 from streamgauge_server.services.window_values import WindowValues
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,14 +46,23 @@ class SourceServicer(pb_grpc.SourceServiceServicer):
 
     async def GetSource(self, request: pb.GetSourceRequest, context: _Context) -> pb.GetSourceResponse:  # noqa: N802
         """Returns one source."""
-        source = await self._sources.get(current_caller(), _source_id(request.name, "name"))
+        violations = convert.Violations()
+        source_id = _source_id(request.name, "name", violations)
+        violations.raise_if_any()
+        source = await self._sources.get(current_caller(), source_id)
         return pb.GetSourceResponse(source=convert.source_message(source))
 
     async def ListSources(self, request: pb.ListSourcesRequest, context: _Context) -> pb.ListSourcesResponse:  # noqa: N802
         """Lists sources by name."""
+        violations = convert.Violations()
+        violations.extend(page_size_problems(request.page_size))
+        violations.extend(filter_problems(request.labels, request.connector_class))
+        violations.raise_if_any()
         page_size = page_size_of(request.page_size)
         digest = request_digest("ListSources", *request.labels, "", request.connector_class)
         after = token_after(request.page_token, digest, keys=1)
+        if after and id_problem(after[0]):
+            raise damaged_token()
         page = await self._sources.list(
             current_caller(),
             labels=request.labels,
@@ -63,38 +78,45 @@ class SourceServicer(pb_grpc.SourceServiceServicer):
 
     async def UpdateSource(self, request: pb.UpdateSourceRequest, context: _Context) -> pb.UpdateSourceResponse:  # noqa: N802
         """Changes a source."""
-        source_id = _source_id(request.source.name, "source.name")
-        names, violations = convert.masked_fields(request.update_mask, CHANGEABLE)
-        if violations:
-            raise invalid(violations)
-        changes = convert.fields_of(request.source, names)
+        violations = convert.Violations()
+        source_id = _source_id(request.source.name, "source.name", violations)
+        changes = convert.fields_of(request.source, violations.masked(request.update_mask, CHANGEABLE))
+        violations.extend(source_problems(changes))
+        violations.raise_if_any()
         source = await self._sources.update(current_caller(), source_id, changes, request.source.etag)
         return pb.UpdateSourceResponse(source=convert.source_message(source))
 
     async def DeleteSource(self, request: pb.DeleteSourceRequest, context: _Context) -> pb.DeleteSourceResponse:  # noqa: N802
         """Deletes a source."""
-        await self._sources.delete(current_caller(), _source_id(request.name, "name"), request.etag)
+        violations = convert.Violations()
+        source_id = _source_id(request.name, "name", violations)
+        violations.raise_if_any()
+        await self._sources.delete(current_caller(), source_id, request.etag)
         return pb.DeleteSourceResponse()
 
     async def GetSourceMetrics(  # noqa: N802
         self, request: pb.GetSourceMetricsRequest, context: _Context
     ) -> pb.GetSourceMetricsResponse:
         """Returns the metrics of one source."""
-        answer = await self._metrics.get(current_caller(), _question(request))
+        violations = convert.Violations()
+        question = _question(request, violations)
+        violations.extend(self._metrics.problems(question))
+        violations.raise_if_any()
+        answer = await self._metrics.get(current_caller(), question)
         return _answer_message(request, answer)
 
 
-def _source_id(name: str, field: str) -> str:
+def _source_id(name: str, field: str, violations: convert.Violations) -> str:
     subject = parse_subject(name)
     if subject is None or subject.kind != SubjectKind.SOURCE:
-        raise invalid_field(field, "must be the resource name of a source, 'sources/{source}'")
+        violations.add(field, "must be the resource name of a source, 'sources/{source}'")
+        return ""
     return subject.id
 
 
-def _question(request: pb.GetSourceMetricsRequest) -> SourceMetricsQuestion:
-    violations = convert.Violations()
-    question = SourceMetricsQuestion(
-        source_id=_source_id(request.source, "source"),
+def _question(request: pb.GetSourceMetricsRequest, violations: convert.Violations) -> SourceMetricsQuestion:
+    return SourceMetricsQuestion(
+        source_id=_source_id(request.source, "source", violations),
         time_type=violations.enum(request, "time_type", TimeType, TimeType.TIMESERIES),
         interval=request.time_interval if request.HasField("time_interval") else 1,
         unit=violations.enum(request, "time_unit", WindowUnit, WindowUnit.HOUR),
@@ -103,8 +125,6 @@ def _question(request: pb.GetSourceMetricsRequest) -> SourceMetricsQuestion:
         metrics=tuple(request.metrics),
         mode=violations.enum(request, "counter_mode", CounterMode, CounterMode.INCREASE),
     )
-    violations.raise_if_any()
-    return question
 
 
 def _answer_message(request: pb.GetSourceMetricsRequest, answer: SourceMetricsAnswer) -> pb.GetSourceMetricsResponse:

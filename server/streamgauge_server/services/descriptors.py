@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import MAX_NAME_BYTES, text_problem
 from streamgauge_server.model.values import (
     ALLOWED_AGGREGATES,
+    Aggregate,
     MetricKind,
     PartCombination,
     SubjectKind,
@@ -149,9 +151,17 @@ class Descriptors:
         return await self._store.metrics.list(caller.tenant, kinds, after=after, limit=limit)
 
     async def update(
-        self, caller: Caller, kind: SubjectKind, metric: str, changes: Mapping[str, Any], etag: str
+        self,
+        caller: Caller,
+        kind: SubjectKind,
+        metric: str,
+        changes: Mapping[str, Any],
+        etag: str,
+        problems: Sequence[Violation] = (),
     ) -> MetricDescriptor:
         """Changes the fields of a descriptor that `changes` names.
+
+        `problems` are told along with what is wrong with the changes.
 
         A changed kind brings the defaults of the new kind for aggregates and combination that are not given.
 
@@ -162,12 +172,23 @@ class Descriptors:
         current = await self._store.metrics.get(caller.tenant, kind, metric)
         changes = dict(changes)
         _fill_defaults(changes, current)
-        violations = _violations(changes, current)
+        violations = [*problems, *_violations(changes, current)]
         if violations:
             raise invalid(violations)
         updated = await self._store.metrics.update(caller.tenant, kind, metric, changes, etag=etag)
         self._remember(kind, self._cache(caller.tenant, kind), [updated])
         return updated
+
+
+def aggregate_problem(field: str, aggregate: Aggregate, metric: str, kind: MetricKind) -> Violation:
+    """Returns the violation of an aggregate that makes no sense for a metric's kind."""
+    allowed = ", ".join(sorted(a.name for a in ALLOWED_AGGREGATES[kind]))
+    return Violation(
+        field,
+        f"{aggregate.name} makes no sense for {metric!r}, a {kind.name}: use one of {allowed}",
+        Reason.AGGREGATE_NOT_ALLOWED,
+        {"metric": metric, "aggregate": aggregate.name, "kind": kind.name},
+    )
 
 
 def _fill_defaults(changes: dict[str, Any], current: MetricDescriptor) -> None:
@@ -187,9 +208,9 @@ def _fill_defaults(changes: dict[str, Any], current: MetricDescriptor) -> None:
 def _violations(changes: Mapping[str, Any], current: MetricDescriptor) -> Sequence[Violation]:
     found: list[Violation] = []
 
-    def refuse(field: str, problem: str | None, reason: Reason = Reason.INVALID_FIELD) -> None:
+    def refuse(field: str, problem: str | None) -> None:
         if problem:
-            found.append(Violation(f"metric_descriptor.{field}", problem, reason))
+            found.append(Violation(f"metric_descriptor.{field}", problem))
 
     if current.built_in:
         for field in FIXED_IF_BUILT_IN & changes.keys():
@@ -201,6 +222,12 @@ def _violations(changes: Mapping[str, Any], current: MetricDescriptor) -> Sequen
         ("unit", MAX_UNIT_BYTES),
     ):
         refuse(field, text_problem(changes.get(field, ""), limit))
+    numeric = current.value_type in (ValueType.DOUBLE, ValueType.INT64)
+    no_value = changes.get("no_value")
+    if no_value is not None and not math.isfinite(no_value):
+        refuse("no_value", f"must be finite, is {no_value}")
+    elif no_value is not None and not numeric:
+        refuse("no_value", f"needs numbers, the values are {current.value_type.name}")
     states = changes.get("state_order", ())
     if len(states) > MAX_STATES:
         refuse("state_order", f"must have at most {MAX_STATES} entries, has {len(states)}")
@@ -210,7 +237,6 @@ def _violations(changes: Mapping[str, Any], current: MetricDescriptor) -> Sequen
         refuse(f"state_order[{i}]", text_problem(state, MAX_NAME_BYTES, required=True))
 
     kind = changes.get("kind", current.kind)
-    numeric = current.value_type in (ValueType.DOUBLE, ValueType.INT64)
     if kind == MetricKind.COUNTER and not numeric:
         refuse("kind", f"COUNTER needs numbers, the values are {current.value_type.name}")
     if (kind in (MetricKind.STATE, MetricKind.TEXT)) != (current.value_type == ValueType.STRING):
@@ -218,7 +244,7 @@ def _violations(changes: Mapping[str, Any], current: MetricDescriptor) -> Sequen
     for field in ("window_aggregate", "summary_aggregate"):
         aggregate = changes.get(field, getattr(current, field))
         if aggregate not in ALLOWED_AGGREGATES[kind]:
-            refuse(field, f"{aggregate.name} makes no sense for a {kind.name}", Reason.AGGREGATE_NOT_ALLOWED)
+            found.append(aggregate_problem(f"metric_descriptor.{field}", aggregate, current.metric, kind))
     combination = changes.get("part_combination", current.part_combination)
     text = current.value_type == ValueType.STRING
     if text and combination in (PartCombination.SUM, PartCombination.MAX, PartCombination.MIN):

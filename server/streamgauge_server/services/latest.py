@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamgauge_server.model.entities import READ_SCOPE, Caller, MetricDescriptor
-from streamgauge_server.model.names import SubjectName
+from streamgauge_server.model.errors import Violation, invalid
+from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.names import SubjectName, metric_list_problems, parse_subject, subject_list_problems
 from streamgauge_server.model.values import CounterMode, MetricKind, PartCombination, Scalar, SubjectKind, ValueType
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.block_reader import BlockReader
@@ -40,35 +42,42 @@ class SubjectLatest:
 class LatestReader:
     """Reads the latest values of many subjects; one instance serves all callers."""
 
-    def __init__(self, store: Store, descriptors: Descriptors, blocks: BlockReader) -> None:
+    def __init__(self, store: Store, limits: Limits, descriptors: Descriptors, blocks: BlockReader) -> None:
         self._store = store
+        self._limits = limits
         self._descriptors = descriptors
         self._blocks = blocks
 
     async def read(
         self,
         caller: Caller,
-        subjects: Sequence[SubjectName],
+        subjects: Sequence[str],
         *,
-        metrics: Collection[str] | None = None,
+        metrics: Sequence[str] = (),
         mode: CounterMode = CounterMode.INCREASE,
         by_part: bool = False,
     ) -> tuple[list[SubjectLatest], list[SubjectName]]:
         """Returns the latest values in the order of `subjects`, and those subjects that do not exist.
 
+        Without `metrics` the answer has every metric of the subjects.
+
         Raises:
-            DomainError: SCOPE_MISSING, STORE_UNAVAILABLE.
+            DomainError: SCOPE_MISSING, INVALID_FIELD, STORE_UNAVAILABLE.
         """
-        for kind in {subject.kind for subject in subjects}:
+        names = [name for subject in subjects if (name := parse_subject(subject)) is not None]
+        for kind in {name.kind for name in names}:
             require_scope(caller, READ_SCOPE[kind])
-        rows = await self._store.blocks.latest(caller.tenant, subjects)
+        if problems := self.problems(subjects, metrics):
+            raise invalid(problems)
+        rows = await self._store.blocks.latest(caller.tenant, names)
+        only = frozenset(metrics)
         answers: list[SubjectLatest] = []
-        for subject in subjects:
+        for subject in names:
             parts = rows.get(subject)
             if parts is None:
                 continue
             samples = await self.samples(caller.tenant, subject.kind, parts, mode=mode)
-            wanted = [(d, by) for d, by in samples if metrics is None or d.metric in metrics]
+            wanted = [(d, by) for d, by in samples if not only or d.metric in only]
             if by_part:
                 answers.extend(
                     SubjectLatest(
@@ -88,7 +97,14 @@ class LatestReader:
                     d.metric: combined for d, by in wanted if (combined := combine(d, by, mode)) is not None
                 }
                 answers.append(SubjectLatest(subject, "", combined_by_name))
-        return answers, [subject for subject in subjects if subject not in rows]
+        return answers, [subject for subject in names if subject not in rows]
+
+    def problems(self, subjects: Sequence[str], metrics: Sequence[str]) -> list[Violation]:
+        """Returns what is wrong with the subjects and metrics that a read names."""
+        return [
+            *subject_list_problems(subjects, self._limits.max_subjects_per_query),
+            *metric_list_problems(metrics),
+        ]
 
     async def samples(
         self, tenant: str, kind: SubjectKind, parts: Mapping[str, LatestRow], *, mode: CounterMode

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamgauge_server.model.clock import MICROS_PER_DAY, Clock, isoformat
+from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import READ_SCOPE, Caller, MetricDescriptor
-from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid
+from streamgauge_server.model.errors import Violation, invalid
 from streamgauge_server.model.limits import Limits
-from streamgauge_server.model.names import SubjectName, metric_list_problems
+from streamgauge_server.model.names import SubjectName, metric_list_problems, parse_subject, subject_list_problems
 from streamgauge_server.model.values import (
     ALLOWED_AGGREGATES,
     Aggregate,
@@ -22,7 +22,8 @@ from streamgauge_server.model.values import (
 from streamgauge_server.model.windows import Window
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.block_reader import BlockReader
-from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.descriptors import Descriptors, aggregate_problem
+from streamgauge_server.services.time_ranges import range_problem, resolve_range, window_problem
 from streamgauge_server.services.window_values import (
     WindowValues,
     readings_of,
@@ -39,10 +40,10 @@ MAX_WINDOW_COUNT = 10_000
 class Question:
     """What is asked. Times in microseconds, None for the default; without a window the range is one.
 
-    `start_field` and `end_field` are how the caller's request calls the range, for errors.
+    `start_field`, `end_field` and `window_field` are what the caller's request calls range and window, for errors.
     """
 
-    subjects: Sequence[SubjectName]
+    subjects: Sequence[str]
     metrics: Sequence[str] = ()
     start: int | None = None
     end: int | None = None
@@ -52,6 +53,7 @@ class Question:
     by_part: bool = False
     start_field: str = "time_range.start_time"
     end_field: str = "time_range.end_time"
+    window_field: str = "window"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,15 @@ class MetricsQuery:
             DomainError: SCOPE_MISSING, INVALID_FIELD, INVALID_TIME_RANGE, TOO_MANY_WINDOWS, AGGREGATE_NOT_ALLOWED,
                 STORE_UNAVAILABLE.
         """
-        for kind in {subject.kind for subject in question.subjects}:
+        subjects = [name for subject in question.subjects if (name := parse_subject(subject)) is not None]
+        for kind in {subject.kind for subject in subjects}:
             require_scope(caller, READ_SCOPE[kind])
-        self._check(question)
-        start, end, bounds = self._range(question)
-        named = await self._named(caller, question)
-        parts = await self._store.subjects.parts(caller.tenant, question.subjects)
+        if problems := self.problems(question):
+            raise invalid(problems)
+        start, end = resolve_range(self._clock, question.start, question.end)
+        bounds = [start, end] if question.window is None else question.window.bounds(start, end)
+        named = await self._named(caller, question, subjects)
+        parts = await self._store.subjects.parts(caller.tenant, subjects)
         kinds = {subject.kind for subject in parts}
 
         async def counters_among(metrics: Collection[int]) -> list[int]:
@@ -127,7 +132,7 @@ class MetricsQuery:
         )
         seconds = window_seconds(bounds, start, end)
         series: list[Series] = []
-        for subject in question.subjects:
+        for subject in subjects:
             if subject not in parts:
                 continue
             of_subject = {part: tables[i] for part, i in parts[subject].items() if i in tables}
@@ -137,65 +142,44 @@ class MetricsQuery:
                 _series(subject, part, group, descriptors, question, seconds, shifted=cumulative)
                 for part, group in groups
             )
-        unknown = [subject for subject in question.subjects if subject not in parts]
+        unknown = [subject for subject in subjects if subject not in parts]
         return Answer(start, end, bounds, series, unknown)
 
-    def _check(self, question: Question) -> None:
-        violations: list[Violation] = []
-        count, limit = len(question.subjects), self._limits.max_subjects_per_query
-        if not 1 <= count <= limit:
-            violations.append(Violation("subjects", f"must have 1 to {limit} entries, has {count}"))
-        elif len(set(question.subjects)) != count:
-            violations.append(Violation("subjects", "must not name a subject twice"))
-        violations.extend(metric_list_problems(question.metrics))
-        if question.window is not None and not 1 <= question.window.count <= MAX_WINDOW_COUNT:
-            violations.append(Violation("window.count", f"must be 1 to {MAX_WINDOW_COUNT}, is {question.window.count}"))
-        if violations:
-            raise invalid(violations)
+    def problems(self, question: Question) -> list[Violation]:
+        """Returns what is wrong with a question, as far as that can be told without its metrics."""
+        found = subject_list_problems(question.subjects, self._limits.max_subjects_per_query)
+        found.extend(metric_list_problems(question.metrics))
+        window, field = question.window, question.window_field
+        if window is not None and not 1 <= window.count <= MAX_WINDOW_COUNT:
+            found.append(Violation(f"{field}.count", f"must be 1 to {MAX_WINDOW_COUNT}, is {window.count}"))
+            window = None
+        start, end = resolve_range(self._clock, question.start, question.end)
+        problem = range_problem(start, end, question.start_field, question.end_field)
+        if problem is None and window is not None:
+            problem = window_problem(window, start, end, field, self._limits.max_windows)
+        if problem is not None:
+            found.append(problem)
+        return found
 
-    def _range(self, question: Question) -> tuple[int, int, list[int]]:
-        """Returns start, end and window bounds with the defaults filled in."""
-        now = self._clock.now()
-        start = now - MICROS_PER_DAY if question.start is None else question.start
-        end = now if question.end is None else question.end
-        if start >= end:
-            resolved = f"[{isoformat(start)}, {isoformat(end)})"
-            raise DomainError(
-                Reason.INVALID_TIME_RANGE,
-                f"the range {resolved} is {'empty' if start == end else 'reversed'}: "
-                f"{question.start_field} must be before {question.end_field}",
-                metadata={"start_time": isoformat(start), "end_time": isoformat(end)},
-                violations=[
-                    Violation(
-                        question.start_field,
-                        f"must be before {question.end_field}; the range resolves to {resolved}",
-                        Reason.INVALID_TIME_RANGE,
-                    )
-                ],
-            )
-        if question.window is None:
-            return start, end, [start, end]
-        count, limit = question.window.count_between(start, end), self._limits.max_windows
-        if count > limit:
-            raise DomainError(
-                Reason.TOO_MANY_WINDOWS,
-                f"the range holds {count} windows, at most {limit} are allowed: shorten it or ask for larger windows",
-                metadata={"limit": str(limit), "actual": str(count)},
-            )
-        return start, end, question.window.bounds(start, end)
-
-    async def _named(self, caller: Caller, question: Question) -> dict[SubjectKind, dict[str, MetricDescriptor]] | None:
+    async def _named(
+        self, caller: Caller, question: Question, subjects: Sequence[SubjectName]
+    ) -> dict[SubjectKind, dict[str, MetricDescriptor]] | None:
         """Returns the descriptors of the metrics that the question names, None when it names none."""
         if not question.metrics:
             return None
         named: dict[SubjectKind, dict[str, MetricDescriptor]] = {}
-        for kind in {subject.kind for subject in question.subjects}:
+        for kind in {subject.kind for subject in subjects}:
             known = await self._descriptors.by_name(caller.tenant, kind, question.metrics)
             named[kind] = {metric: known[metric] for metric in question.metrics if metric in known}
-            for descriptor in named[kind].values():
-                for aggregate in question.aggregates:
-                    if aggregate not in ALLOWED_AGGREGATES[descriptor.kind]:
-                        raise _not_allowed(aggregate, descriptor)
+        problems = [
+            aggregate_problem(f"aggregates[{position}]", aggregate, descriptor.metric, descriptor.kind)
+            for by_name in named.values()
+            for descriptor in by_name.values()
+            for position, aggregate in enumerate(question.aggregates)
+            if aggregate not in ALLOWED_AGGREGATES[descriptor.kind]
+        ]
+        if problems:
+            raise invalid(problems)
         return named
 
     async def _descriptors_of(
@@ -254,20 +238,4 @@ def _summary(stats: Sequence[WindowStats], *, counter: bool) -> RangeSummary:
         min(int(s.first_time[0]) for s in present),
         max(int(s.last_time[0]) for s in present),
         sum(int(s.resets[0]) for s in present) if counter else 0,
-    )
-
-
-def _not_allowed(aggregate: Aggregate, descriptor: MetricDescriptor) -> DomainError:
-    allowed = ", ".join(sorted(a.name for a in ALLOWED_AGGREGATES[descriptor.kind]))
-    return DomainError(
-        Reason.AGGREGATE_NOT_ALLOWED,
-        f"{aggregate.name} makes no sense for {descriptor.metric!r}, a {descriptor.kind.name}: use one of {allowed}",
-        metadata={"metric": descriptor.metric, "aggregate": aggregate.name, "kind": descriptor.kind.name},
-        violations=[
-            Violation(
-                "aggregates",
-                f"{aggregate.name} makes no sense for {descriptor.metric!r}",
-                Reason.AGGREGATE_NOT_ALLOWED,
-            )
-        ],
     )

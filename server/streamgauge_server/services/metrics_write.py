@@ -12,14 +12,13 @@ from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import WRITE_SCOPE, Caller, MetricDescriptor, Observation
 from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid_field
 from streamgauge_server.model.limits import Limits
-from streamgauge_server.model.names import parse_subject
+from streamgauge_server.model.names import SUBJECT_FORM, parse_subject
 from streamgauge_server.model.values import Scalar, SubjectKind, ValueType, convert_lossless, type_of
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.services.write_checks import (
     MAX_ERRORS,
-    SUBJECT_FORM,
     ItemError,
     Refusals,
     batch_error,

@@ -10,20 +10,25 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 
 from streamgauge_server.internal.page_token_pb2 import PageToken
-from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid_field
+from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
 
 
-def page_size_of(requested: int, field: str = "page_size") -> int:
+def page_size_problems(requested: int) -> list[Violation]:
+    """Returns what is wrong with a page size: that it is negative."""
+    return [Violation("page_size", f"must not be negative, is {requested}")] if requested < 0 else []
+
+
+def page_size_of(requested: int) -> int:
     """Returns the page size in force: 0 is 100, above 1,000 is 1,000 (AIP-158).
 
     Raises:
         DomainError: INVALID_FIELD for a negative one.
     """
-    if requested < 0:
-        raise invalid_field(field, f"must not be negative, is {requested}")
+    if problems := page_size_problems(requested):
+        raise invalid(problems)
     return min(requested or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from streamgauge_server.model.clock import from_datetime
+from streamgauge_server.model.clock import Clock, from_datetime
 from streamgauge_server.model.entities import Caller, MetricDescriptor
 from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid
 from streamgauge_server.model.names import SubjectName, metric_list_problems
@@ -18,12 +18,14 @@ from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.latest import LatestMetric, LatestReader, combine
 from streamgauge_server.services.metrics_query import MetricsQuery, Question, RangeSummary
 from streamgauge_server.services.sources import READ
+from streamgauge_server.services.time_ranges import range_problem, resolve_range
 from streamgauge_server.services.window_values import WindowValues
 from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.latest import LatestSample
 
 MAX_INTERVAL = 10_000
 EVERY_METRIC = "*"
+START_FIELD, END_FIELD = "timestamp_from", "timestamp_to"
 
 BUILT_IN = tuple(metric.metric for metric in SOURCE_METRICS)
 IN_TIMESERIES = tuple(metric.metric for metric in SOURCE_METRICS if metric.in_timeseries)
@@ -77,8 +79,11 @@ class SourceMetricsAnswer:
 class SourceMetrics:
     """Answers questions about sources; one instance serves all callers."""
 
-    def __init__(self, store: Store, descriptors: Descriptors, query: MetricsQuery, latest: LatestReader) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, descriptors: Descriptors, query: MetricsQuery, latest: LatestReader
+    ) -> None:
         self._store = store
+        self._clock = clock
         self._descriptors = descriptors
         self._query = query
         self._latest = latest
@@ -90,17 +95,24 @@ class SourceMetrics:
             DomainError: SCOPE_MISSING, INVALID_FIELD, INVALID_TIME_RANGE, TOO_MANY_WINDOWS, SOURCE_NOT_FOUND.
         """
         require_scope(caller, READ)
-        violations = metric_list_problems(question.metrics)
-        if not 1 <= question.interval <= MAX_INTERVAL:
-            violations.append(Violation("time_interval", f"must be 1 to {MAX_INTERVAL}, is {question.interval}"))
-        if violations:
-            raise invalid(violations)
+        if problems := self.problems(question):
+            raise invalid(problems)
         if question.time_type == TimeType.LATEST:
             return await self._get_latest(caller, question)
         return await self._get_range(caller, question)
 
+    def problems(self, question: SourceMetricsQuestion) -> list[Violation]:
+        """Returns what is wrong with a question. The latest values have no range, so nothing can be wrong with it."""
+        found = metric_list_problems(question.metrics)
+        if not 1 <= question.interval <= MAX_INTERVAL:
+            found.append(Violation("time_interval", f"must be 1 to {MAX_INTERVAL}, is {question.interval}"))
+        if question.time_type != TimeType.LATEST:
+            start, end = resolve_range(self._clock, question.start, question.end)
+            if problem := range_problem(start, end, START_FIELD, END_FIELD):
+                found.append(problem)
+        return found
+
     async def _get_range(self, caller: Caller, question: SourceMetricsQuestion) -> SourceMetricsAnswer:
-        subject = SubjectName(SubjectKind.SOURCE, question.source_id)
         window = Window(question.unit, question.interval)
         series = question.time_type == TimeType.TIMESERIES
         every = EVERY_METRIC in question.metrics
@@ -108,14 +120,15 @@ class SourceMetrics:
         answer = await self._query.query(
             caller,
             Question(
-                subjects=[subject],
+                subjects=[f"sources/{question.source_id}"],
                 metrics=(*wanted, LAG) if LATENCY in wanted and LAG not in wanted else wanted,
                 start=question.start,
                 end=question.end,
                 window=window if series else None,
                 mode=question.mode,
-                start_field="timestamp_from",
-                end_field="timestamp_to",
+                start_field=START_FIELD,
+                end_field=END_FIELD,
+                window_field="time_interval",
             ),
         )
         if answer.unknown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,11 @@ class Sources:
             DomainError: SCOPE_MISSING, INVALID_FIELD, SOURCE_ALREADY_EXISTS, SUBJECT_LIMIT.
         """
         require_scope(caller, WRITE)
-        violations = _violations(fields, "source")
+        problems = source_problems(fields)
         if problem := id_problem(source_id):
-            violations.insert(0, Violation("source_id", problem))
-        if violations:
-            raise invalid(violations)
+            problems.insert(0, Violation("source_id", problem))
+        if problems:
+            raise invalid(problems)
         return await self._store.sources.create(
             caller.tenant,
             source_id,
@@ -71,7 +71,7 @@ class Sources:
         return await self._store.sources.get(caller.tenant, source_id)
 
     async def list(
-        self, caller: Caller, *, labels: Collection[str], connector_class: str, after: str, page_size: int
+        self, caller: Caller, *, labels: Sequence[str], connector_class: str, after: str, page_size: int
     ) -> SourcePage:
         """Returns a page of the sources after id `after` that have all `labels` (`key=value`) and the class.
 
@@ -79,7 +79,9 @@ class Sources:
             DomainError: SCOPE_MISSING, INVALID_FIELD for a malformed label.
         """
         require_scope(caller, READ)
-        wanted = _label_filter(labels)
+        if problems := filter_problems(labels, connector_class):
+            raise invalid(problems)
+        wanted = dict(_label(label) for label in labels)
         found = await self._store.sources.list(
             caller.tenant, labels=wanted, connector_class=connector_class, after_id=after, limit=page_size + 1
         )
@@ -93,8 +95,8 @@ class Sources:
             DomainError: SCOPE_MISSING, INVALID_FIELD, SOURCE_NOT_FOUND, ETAG_MISMATCH.
         """
         require_scope(caller, WRITE)
-        if violations := _violations(changes, "source"):
-            raise invalid(violations)
+        if problems := source_problems(changes):
+            raise invalid(problems)
         return await self._store.sources.update(caller.tenant, source_id, changes, etag=etag)
 
     async def delete(self, caller: Caller, source_id: str, etag: str) -> None:
@@ -108,37 +110,48 @@ class Sources:
         self._subjects.forget_name(caller.tenant, SubjectName(SubjectKind.SOURCE, source_id))
 
 
-def _violations(fields: Mapping[str, Any], path: str) -> list[Violation]:
+def source_problems(fields: Mapping[str, Any]) -> list[Violation]:
+    """Returns what is wrong with the fields of a source, those of CHANGEABLE that are given."""
     found = [
-        Violation(f"{path}.{field}", problem)
+        Violation(f"source.{field}", problem)
         for field in ("display_name", "connector_class")
         if (problem := text_problem(fields.get(field, ""), MAX_NAME_BYTES))
     ]
     labels: Mapping[str, str] = fields.get("labels", {})
     if len(labels) > MAX_LABELS:
-        found.append(Violation(f"{path}.labels", f"must have at most {MAX_LABELS} entries, has {len(labels)}"))
+        found.append(Violation("source.labels", f"must have at most {MAX_LABELS} entries, has {len(labels)}"))
     for key, value in labels.items():
         problem = text_problem(key, MAX_LABEL_KEY_BYTES, required=True)
         if "=" in key:
             problem = "must not hold '='"
         if problem:
-            found.append(Violation(f'{path}.labels["{key[:MAX_LABEL_KEY_BYTES]}"]', f"the key {problem}"))
+            found.append(Violation(f'source.labels["{key[:MAX_LABEL_KEY_BYTES]}"]', f"the key {problem}"))
         elif problem := text_problem(value, MAX_NAME_BYTES):
-            found.append(Violation(f'{path}.labels["{key}"]', problem))
+            found.append(Violation(f'source.labels["{key}"]', problem))
     return found
 
 
-def _label_filter(labels: Collection[str]) -> dict[str, str]:
+def filter_problems(labels: Sequence[str], connector_class: str) -> list[Violation]:
+    """Returns what is wrong with the filters of a list."""
     found: list[Violation] = []
-    wanted: dict[str, str] = {}
     if len(labels) > MAX_LABEL_FILTERS:
-        found.append(Violation("labels", f"must have at most {MAX_LABEL_FILTERS} entries, has {len(labels)}"))
+        return [Violation("labels", f"must have at most {MAX_LABEL_FILTERS} entries, has {len(labels)}")]
+    wanted: dict[str, str] = {}
     for position, label in enumerate(labels):
-        key, equals, value = label.partition("=")
-        if not key or not equals:
+        key, value = _label(label)
+        if "=" not in label:
             found.append(Violation(f"labels[{position}]", "must have the form 'key=value'"))
+        elif problem := text_problem(key, MAX_LABEL_KEY_BYTES, required=True):
+            found.append(Violation(f"labels[{position}]", f"the key {problem}"))
+        elif problem := text_problem(value, MAX_NAME_BYTES):
+            found.append(Violation(f"labels[{position}]", f"the value {problem}"))
         elif wanted.setdefault(key, value) != value:
-            found.append(Violation(f"labels[{position}]", f"asks for two values of {key[:MAX_LABEL_KEY_BYTES]!r}"))
-    if found:
-        raise invalid(found)
-    return wanted
+            found.append(Violation(f"labels[{position}]", f"asks for two values of {key!r}"))
+    if problem := text_problem(connector_class, MAX_NAME_BYTES):
+        found.append(Violation("connector_class", problem))
+    return found
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    return key, value

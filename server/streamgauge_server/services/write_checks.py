@@ -25,8 +25,6 @@ NOT_FOUND_REASON = {
     SubjectKind.METRIC_TYPE_CHOICE: Reason.METRIC_TYPE_NOT_FOUND,
 }
 
-SUBJECT_FORM = "must be the resource name of a subject, such as 'sources/orders'"
-
 
 @dataclass(frozen=True, slots=True)
 class ItemError:
