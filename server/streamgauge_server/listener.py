@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -82,9 +84,30 @@ def bind(server: grpc.aio.Server, settings: Settings) -> int:
 def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
     if tls.cert is None or tls.key is None:
         raise StartError("tls.cert and tls.key are not set")
+    _check(tls.cert, tls.key, tls.client_ca)
+    client_ca = tls.client_ca.read_bytes() if tls.client_ca else None
+    return grpc.ssl_server_credentials(
+        [(tls.key.read_bytes(), tls.cert.read_bytes())],
+        root_certificates=client_ca,
+        require_client_auth=client_ca is not None,
+    )
+
+
+def _check(cert: Path, key: Path, client_ca: Path | None) -> None:
+    """Finds out what is wrong with the files; gRPC itself says no more than that it cannot listen."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        pair = (tls.key.read_bytes(), tls.cert.read_bytes())
-        client_ca = tls.client_ca.read_bytes() if tls.client_ca else None
+        for path in (cert, key, *([client_ca] if client_ca else [])):
+            path.open("rb").close()
     except OSError as error:
         raise StartError(f"cannot read {error.filename}: {error.strerror}") from error
-    return grpc.ssl_server_credentials([pair], root_certificates=client_ca, require_client_auth=client_ca is not None)
+    try:
+        # An empty password, so that nobody is asked for one: gRPC does not take encrypted keys either.
+        context.load_cert_chain(cert, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise StartError(f"{cert} and {key} are not a certificate and its unencrypted key (PEM): {error}") from error
+    if client_ca is not None:
+        try:
+            context.load_verify_locations(client_ca)
+        except (ssl.SSLError, ValueError) as error:
+            raise StartError(f"{client_ca} holds no certificates (PEM): {error}") from error
