@@ -32,8 +32,8 @@ BIN_PATTERNS = (
     "usr/local/pgsql/bin",
     "opt/homebrew/opt/postgresql*/bin",
 )
-FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-"""Settings that trade durability, which no test needs while the machine stays up, for speed."""
+FAST = "-c fsync=off -c full_page_writes=off"
+"""Settings for speed. What is committed survives the server's crash, though not the machine's."""
 
 
 class Postgres:
