@@ -12,12 +12,14 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any, NamedTuple
 
+import numpy as np
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from streamgauge_server.internal import block_pb2
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar
 from streamgauge_server.timeseries.envelope import BlockCorrupt, seal, unseal
-from streamgauge_server.timeseries.frame import UNKNOWN_START, Frame
+from streamgauge_server.timeseries.frame import UNKNOWN_START, Frame, Ints
 
 
 class LatestSample(NamedTuple):
@@ -40,11 +42,8 @@ def advance(current: Mapping[int, LatestSample], frame: Frame) -> dict[int, Late
         times, starts, values = frame.times, frame.starts_of(metric), column.values
         if column.present is not None:
             times, starts, values = times[column.present], starts[column.present], values[column.present]
-        sample = advanced.get(metric)
-        for time, start, value in zip(times.tolist(), starts.tolist(), values.tolist(), strict=True):
-            sample = _first(time, start, value) if sample is None else _next(sample, time, start, value)
-        if sample is not None:
-            advanced[metric] = sample
+        if len(times):
+            advanced[metric] = _after(advanced.get(metric), times, starts, values)
     return advanced
 
 
@@ -86,6 +85,50 @@ def _next(sample: LatestSample, time: int, start: int, value: Scalar) -> LatestS
     if start == began and _same(value, before):
         return sample
     return _new((time, value, start, _after_rewrite(value)))
+
+
+def _after(sample: LatestSample | None, times: Ints, starts: Ints, values: NDArray[Any]) -> LatestSample:
+    """Returns the newest sample of a metric after samples in rising order were written: `_next` for all of them."""
+    if sample is None:
+        sample, later = _first(times.item(0), starts.item(0), values.item(0)), 1
+    else:
+        late, later = (int(np.searchsorted(times, sample.time, side)) for side in ("left", "right"))
+        # Of the samples before the newest one the last decides alone; one may be at the very same moment.
+        for row in range(max(0, late - 1), later):
+            sample = _next(sample, times.item(row), starts.item(row), values.item(row))
+    if later == len(times):
+        return sample
+    total = _total(sample, starts[later:], values[later:])
+    return _new((times.item(-1), values.item(-1), starts.item(-1), total))
+
+
+def _total(sample: LatestSample, starts: Ints, values: NDArray[Any]) -> int | float | None:
+    """Returns the lifetime total after later samples."""
+    _, before, began, total = sample
+    if values.dtype == np.object_:
+        return 0
+    if values.dtype == np.bool_:
+        return 1 if values.any() else total
+    if total is None:
+        return None
+    previous, known = _shifted(before, values), _shifted(began, starts)
+    is_reset = (values < previous) | ((starts != known) & (starts != UNKNOWN_START) & (known != UNKNOWN_START))
+    if values.dtype == np.int64:
+        # All steps add up to the last value less the one before the first; a reset adds what it fell from. Summed as
+        # Python's integers, which do not overflow.
+        last: int = values.item(-1)
+        fallen: list[int] = previous[is_reset].tolist()
+        return total + last - int(before) + sum(fallen)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.where(is_reset, values, values - previous)
+        return float(np.cumsum(np.concatenate(([total], steps)))[-1])
+
+
+def _shifted(first: Scalar, values: NDArray[Any]) -> NDArray[Any]:
+    """Returns the value before each value."""
+    shifted = np.empty_like(values)
+    shifted[0], shifted[1:] = first, values[:-1]
+    return shifted
 
 
 def _same(one: Scalar, other: Scalar) -> bool:
