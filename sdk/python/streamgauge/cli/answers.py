@@ -204,6 +204,8 @@ def of_query(result: QueryResult, *, by_part: bool) -> Answer:
         for column in series.columns:
             about = _metadata(result.metadata, series.subject, column.metric)
             records += _window_records(place, column, result.bounds, about)
+            if by_part and not any(value is not None for value in column.values):
+                continue  # a part has a few of its subject's metrics; a table of the others would be blank
             rows.append((series.subject, *([series.part] if by_part else []), *_trend_row(column, about)))
     document = {
         "time_range": {"start": result.start, "end": result.end},
@@ -285,7 +287,7 @@ def _age(value: LatestValue, now: datetime) -> str:
     if value.time is None:
         return "-"
     seconds = round((now - value.time).total_seconds())
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if abs(seconds) >= 2 * size:
             return f"{round(seconds / size)} {unit}"
     return f"{seconds} s"

@@ -10,9 +10,10 @@ import click
 from rich.console import Console
 
 from streamgauge.cli import answers
-from streamgauge.cli.connection import REFUSED, UNAVAILABLE, Session, fail, server_command
+from streamgauge.cli.connection import REFUSED, UNAVAILABLE, Session, exit_code, explain, fail, server_command
 from streamgauge.cli.examples import examples
 from streamgauge.demo import loader, recorded_run
+from streamgauge.errors import StreamgaugeError
 
 
 @click.group()
@@ -68,3 +69,7 @@ def run(directory: Path, port: int) -> None:
         demo_run.run(directory, port)
     except local_server.ServerFailed as error:
         fail(str(error), UNAVAILABLE)
+    except StreamgaugeError as error:
+        fail(explain(error, "the server"), exit_code(error))
+    except loader.RunRefused as error:
+        fail(str(error), REFUSED)

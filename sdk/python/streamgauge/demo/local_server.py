@@ -81,7 +81,14 @@ class LocalServer:
 
     def _wait_until_healthy(self, deadline: float) -> None:
         assert self._process is not None
-        with grpc.insecure_channel(self.target, [("grpc.enable_http_proxy", 0)]) as channel:
+        # The server is not there yet: gRPC would wait a second and more between its tries to connect.
+        options = [
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 200),
+        ]
+        with grpc.insecure_channel(self.target, options) as channel:
             check = channel.unary_unary(
                 "/grpc.health.v1.Health/Check",
                 request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Programs:
                 return name
             return shlex.quote(os.path.relpath(path, directory) if path.is_relative_to(directory) else str(path))
 
-        return cls(find("grpcurl"), find("streamgauge"), find(python.name))
+        return cls(find("grpcurl"), find("streamgauge"), find("python"))
 
 
 def lines(programs: Programs, target: str, seen: tuple[datetime, datetime] | None) -> str:
@@ -52,14 +53,22 @@ def lines(programs: Programs, target: str, seen: tuple[datetime, datetime] | Non
         )
     start, end = _whole_minutes(*seen)
     period = f"--from {_iso(start)} --to {_iso(end)}"
+    question = json.dumps(
+        {
+            "source": MAIN_SOURCE,
+            "timeType": "TIME_TYPE_TIMESUMMARY",
+            "metrics": ["sourceRecordWriteTotal", "recordRetryTotal"],
+            "timestampFrom": _iso(start),
+            "timestampTo": _iso(end),
+        }
+    )
     return f"""\
 # The services; every one can be described
 {grpcurl} {target} list
 {grpcurl} {target} describe streamgauge.v1.SourceService
 
-# What was the source doing? With grpcurl, for the whole run
-{grpcurl} -d '{{"source": "{MAIN_SOURCE}", "timeType": "TIME_TYPE_TIMESUMMARY", \
-"timestampFrom": "{_iso(start)}", "timestampTo": "{_iso(end)}"}}' {service}/GetSourceMetrics
+# How much was delivered, and how much sent again? With grpcurl
+{grpcurl} -d '{question}' {service}/GetSourceMetrics
 
 # By the minute, on the command line
 {programs.streamgauge} sources metrics {_SOURCE} --unit minute {period} --target {target}
@@ -69,7 +78,7 @@ def lines(programs: Programs, target: str, seen: tuple[datetime, datetime] | Non
 {programs.streamgauge} latest {MAIN_SOURCE} sources/67ad6e0af08a2365c729ba80 sources/file_demo \
 --metric connector_status --target {target}
 
-# In Python: what was delivered, although the counter fell to zero four times
+# In Python: the totals are true, although restarts set the counters back to zero
 {programs.python} - <<'EOF'
 from datetime import datetime
 from streamgauge import Client

@@ -23,7 +23,8 @@ def run(directory: Path, wanted_port: int) -> None:
 
     The run is moved to end now: a question that names no range asks for the last 24 hours.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell starts what it puts into the background with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     port = free_port(wanted_port)
     server = LocalServer(directory, port)
