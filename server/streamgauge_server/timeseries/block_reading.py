@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -21,7 +21,7 @@ from streamgauge_server.timeseries.frame import (
     Values,
     build_frame,
     merge,
-    take,
+    within,
 )
 from streamgauge_server.timeseries.packing import (
     code_type,
@@ -53,34 +53,35 @@ def decode(data: bytes, metrics: Collection[int] | None = None) -> Frame:
 def decode_many(
     blocks: Sequence[bytes],
     metrics: Collection[int] | None = None,
-    keep: Callable[[Ints], Bools] | None = None,
+    spans: Sequence[tuple[int, int]] | None = None,
 ) -> Frame:
     """Returns the merged frame of several blocks; where a moment and metric repeat, the later block wins.
 
     Equals `merge` over `decode`, but reads small blocks of the same schema as one message, which is many times faster.
-    `keep` picks rows by their moments. Raises BlockCorrupt.
+    With `spans` only rows in these spans of time [start, end) are returned. Raises BlockCorrupt.
     """
-    groups: dict[bytes, list[bytes]] = {}
     runs: list[tuple[bytes, list[bytes]]] = []
+    run: list[bytes] = []
     key: bytes | None = None
     for data in blocks:
         content = unseal(data)
-        if key is None or not content.startswith(key):
-            key = schema_prefix(content)
-            if key is None or not prefixed_schema(key).plain:
-                key = None
-                runs.append((content, [content]))
-                groups[content] = [content]
-                continue
-            runs.append((key, []))
-        runs[-1][1].append(content)
-        groups.setdefault(key, []).append(content)
+        if key is not None and content.startswith(key):
+            run.append(content)
+            continue
+        run = [content]
+        key = schema_prefix(content)
+        if key is not None and not prefixed_schema(key).plain:
+            key = None
+        runs.append((content if key is None else key, run))
+    groups: dict[bytes, list[bytes]] = {}
+    for begin, contents in runs:
+        groups.setdefault(begin, []).extend(contents)
     if len(groups) < len(runs):
-        # Writers take turns. Their blocks may be read by schema unless they overwrite each other's samples.
-        frames = [_group_frame(key, contents, metrics, keep) for key, contents in groups.items()]
+        # Writers take turns. Their blocks are read by schema unless they overwrite each other's samples.
+        frames = [_group_frame(begin, contents, metrics, spans) for begin, contents in groups.items()]
         if not any(_collide(one, other) for one, other in combinations(frames, 2)):
             return merge(frames)
-    return merge([_group_frame(key, contents, metrics, keep) for key, contents in runs])
+    return merge([_group_frame(begin, contents, metrics, spans) for begin, contents in runs])
 
 
 def metrics_of(data: bytes) -> tuple[int, ...]:
@@ -216,14 +217,12 @@ def _unpack_texts(packed: bytes) -> Values:
 
 
 def _group_frame(
-    key: bytes, contents: Sequence[bytes], metrics: Collection[int] | None, keep: Callable[[Ints], Bools] | None
+    key: bytes, contents: Sequence[bytes], metrics: Collection[int] | None, spans: Sequence[tuple[int, int]] | None
 ) -> Frame:
-    """Returns the merged frame of small blocks that begin with the same schema, or of one other block."""
-    frame = _frame(contents[0], metrics) if len(contents) == 1 else _plain_frame(key, contents, metrics)
-    if keep is None:
-        return frame
-    kept = keep(frame.times)
-    return frame if kept.all() else take(frame, np.flatnonzero(kept))
+    """Returns the merged frame of small blocks that begin with the same schema, or of one other block (repeated)."""
+    alone = len(contents) == 1 or key == contents[0]
+    frame = _frame(contents[0], metrics) if alone else _plain_frame(key, contents, metrics)
+    return frame if spans is None else within(frame, spans)
 
 
 def _plain_frame(key: bytes, contents: Sequence[bytes], metrics: Collection[int] | None) -> Frame:

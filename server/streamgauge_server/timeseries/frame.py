@@ -150,6 +150,18 @@ def cut(frame: Frame, start: int, end: int, metrics: Collection[int] | None = No
     return part if part.columns else None
 
 
+def within(frame: Frame, spans: Sequence[tuple[int, int]]) -> Frame:
+    """Returns the rows in some spans of time [start, end), which rise and are disjoint."""
+    edges = np.searchsorted(frame.times, np.array(spans, np.int64).ravel()).tolist()
+    stretches = [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high]
+    if stretches == [(0, len(frame.times))]:
+        return frame
+    if len(stretches) == 1:
+        return take(frame, slice(*stretches[0]))
+    rows = [np.arange(low, high) for low, high in stretches]
+    return take(frame, np.concatenate(rows) if rows else slice(0, 0))
+
+
 def take(frame: Frame, rows: Ints | slice) -> Frame:
     """Returns chosen rows in that order; columns without a value are left out."""
     columns: dict[int, Column] = {}

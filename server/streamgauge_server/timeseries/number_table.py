@@ -123,7 +123,7 @@ def combine(table: NumberTable, windows: Ints) -> tuple[NumberTable, Ints]:
     dtype = _dtype(table)
     opens = changes(table[Cell.METRIC])
     heads = np.flatnonzero(opens | changes(windows))
-    before, before_start = np.roll(table.view(dtype)[Cell.LAST], 1), np.roll(table[Cell.LAST_START], 1)
+    before, before_start = _shifted(table.view(dtype)[Cell.LAST]), _shifted(table[Cell.LAST_START])
     is_reset, steps = _steps(table, dtype, before, before_start, opens)
     if len(heads) == len(windows):  # every entry is a window by itself: only the steps are to be added
         combined = table.copy()
@@ -225,6 +225,14 @@ def _steps(
         is_reset[opens] = False
         old[opens] = first[opens]
     return is_reset, [new - base for new, base in zip(_split(first), _split(old), strict=True)]
+
+
+def _shifted(entries: Values) -> Values:
+    """Returns for each entry the one before; the first stays."""
+    shifted = np.empty_like(entries)
+    shifted[:1] = entries[:1]
+    shifted[1:] = entries[:-1]
+    return shifted
 
 
 def _grow(table: NumberTable, dtype: np.dtype[Any], is_reset: Bools, steps: Sequence[Values]) -> None:

@@ -9,7 +9,7 @@ and late data needs no invalidation.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -18,8 +18,8 @@ import numpy as np
 from streamgauge_server.model.clock import MICROS_PER_HOUR
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
 from streamgauge_server.timeseries import number_table, text_table
-from streamgauge_server.timeseries.block import decode_many
-from streamgauge_server.timeseries.frame import Bools, Ints
+from streamgauge_server.timeseries.block import decode_many, metrics_of
+from streamgauge_server.timeseries.frame import Ints
 from streamgauge_server.timeseries.number_table import Cell, NumberTable
 from streamgauge_server.timeseries.samples import changes
 from streamgauge_server.timeseries.summary import Summary, decode_summaries, summarise
@@ -57,12 +57,11 @@ class Baseline:
     start: int
 
 
-def needed(blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[int]) -> set[int]:
-    """Returns the seqs of the blocks whose samples are needed by `aggregate` and not loaded yet.
-
-    The windows are [bounds[i], bounds[i + 1]), cut to [start, end).
-    """
-    return {block.seq for block in _plan(blocks, start, end, bounds).sampled if block.data is None}
+def needed(
+    blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[int], since: int | None = None
+) -> set[int]:
+    """Returns the seqs of the blocks without data whose samples `aggregate` with the same arguments needs."""
+    return {block.seq for block in _plan(blocks, *_asked(start, end, bounds, since)).sampled if block.data is None}
 
 
 def aggregate(
@@ -72,15 +71,20 @@ def aggregate(
     bounds: Sequence[int],
     metrics: Collection[int] | None = None,
     baseline: Mapping[int, Baseline] | None = None,
+    since: int | None = None,
 ) -> WindowTable:
     """Returns the statistics of one subject or part over the windows [bounds[i], bounds[i + 1]) cut to [start, end).
 
-    The answer is that of the merged samples of all blocks. An increase belongs to the window of the later sample; the
-    first one in the range is taken from the metric's `baseline`, and is nothing where there is none. At a reset (both
-    start times known and different, or a fall) the whole new value is the increase.
+    The answer is that of the merged samples of all blocks, of some metrics or all. An increase belongs to the window of
+    the later sample. At a reset (both start times known and different, or a fall) the whole new value is the increase.
+
+    The first increase in the range is taken from the last sample in [since, start), where `since` is given and blocks
+    have one, otherwise from the metric's `baseline`. Without either the first sample adds nothing, and the metric is
+    among the answer's `unchained`.
 
     Raises ValueError when a block that is `needed` is not loaded, BlockCorrupt when stored bytes are damaged.
     """
+    start, end, bounds = _asked(start, end, bounds, since)
     plan = _plan(blocks, start, end, bounds)
     pieces = _pieces(plan, bounds, metrics)
     edges = np.array(bounds, np.int64)
@@ -93,7 +97,33 @@ def aggregate(
         windows = np.searchsorted(edges, texts.first_times, side="right") - 1
         tables.append(text_table.combine(texts, windows))
     answer = WindowTable(len(bounds) - 1, tables)
+    if since is not None:
+        answer = answer.after_first()
     return answer.chained(baseline) if baseline else answer
+
+
+def _asked(start: int, end: int, bounds: Sequence[int], since: int | None) -> tuple[int, int, Sequence[int]]:
+    """Returns range and bounds with a window of [since, start) in front, where `since` is given."""
+    if since is None:
+        return start, end, bounds
+    first = max(start, bounds[0])
+    begun = bisect_right(bounds, first)
+    return min(since, first), end, [min(since, first), *[first] * begun, *bounds[begun:]]
+
+
+def metrics_in(blocks: Iterable[StoredBlock]) -> set[int]:
+    """Returns the metrics that blocks have samples of, as far as their data or summary of the day are loaded.
+
+    Raises BlockCorrupt.
+    """
+    found: set[int] = set()
+    for block in blocks:
+        if block.data is not None:
+            found.update(metrics_of(block.data))
+        elif block.day_summary is not None:
+            summary = decode_summaries([block.day_summary])
+            found.update(summary.numbers[Cell.METRIC].tolist(), summary.texts.metrics.tolist())
+    return found
 
 
 def baseline(blocks: Sequence[StoredBlock], before: int, metrics: Collection[int] | None = None) -> dict[int, Baseline]:
@@ -244,17 +274,25 @@ def _only_hours(piece: Summary, answered: Sequence[tuple[StoredBlock, int]]) -> 
     return Summary(piece.numbers[:, numbers], piece.texts.take(texts))
 
 
+def _spans(plan: _Plan) -> list[tuple[int, int]]:
+    """Returns the spans of time that samples answer."""
+    spans: list[tuple[int, int]] = []
+    for hour in plan.sampled_hours:
+        start = max(hour * MICROS_PER_HOUR, plan.low)
+        end = min((hour + 1) * MICROS_PER_HOUR, plan.high)
+        if spans and spans[-1][1] == start:
+            start = spans.pop()[0]
+        spans.append((start, end))
+    return spans
+
+
 def _sampled_piece(plan: _Plan, bounds: Sequence[int], metrics: Collection[int] | None) -> Summary:
     """Returns the summary of what samples answer, in buckets that summaries of other hours do not reach into."""
     data = [block.data for block in plan.sampled if block.data is not None]
     if len(data) != len(plan.sampled):
         raise ValueError("samples are needed of blocks that are not loaded")
 
-    def asked(times: Ints) -> Bools:
-        sampled = np.isin(times // MICROS_PER_HOUR, plan.sampled_hours)
-        return sampled & (times >= plan.low) & (times < plan.high)
-
-    frame = decode_many(data, metrics, asked)
+    frame = decode_many(data, metrics, _spans(plan))
     buckets: Ints = np.searchsorted(np.array(bounds, np.int64), frame.times, side="right")
     if plan.days or plan.hours:
         buckets = np.cumsum(changes(frame.times // MICROS_PER_HOUR, buckets))

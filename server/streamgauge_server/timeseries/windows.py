@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -114,12 +114,14 @@ class WindowStats:
         the window before, or filler where there was none yet.
         """
         growth = totals_of(self._cells, Cell.INCREASE, self.type)
+        if base is None:
+            base = next(iter(values_of(self._cells, Cell.FIRST, self.type).tolist()), 0)
+        totals = list(accumulate(growth.tolist(), initial=base))  # totals[k] after k windows with samples
         exact = growth.dtype != np.float64
-        begin = values_of(self._cells, Cell.FIRST, self.type)[:1].tolist() or [0] if base is None else [base]
-        totals = np.cumsum([*begin, *growth.tolist()], dtype=np.object_ if exact else np.float64)
-        # totals[k] is the total after k windows with samples
-        lasting: Values = totals[np.searchsorted(self._windows, np.arange(self._size), side="right")]
-        return _narrow(lasting) if exact else lasting
+        reached: Values = np.array(totals, np.object_ if exact else np.float64)[
+            np.searchsorted(self._windows, np.arange(self._size), side="right")
+        ]
+        return _narrow(reached) if exact else reached
 
     @property
     def _cells(self) -> NumberTable:
@@ -146,26 +148,33 @@ def _narrow(values: Values) -> Values:
 
 
 class WindowTable:
-    """The statistics of one subject or part over windows: `metrics` are those with samples, rising."""
+    """The statistics of one subject or part over windows.
 
-    def __init__(self, size: int, tables: Sequence[tuple[NumberTable | TextTable, Ints]]) -> None:
-        """Takes tables by metric and window, each with the window of every entry; `size` is how many windows."""
+    `size` is how many windows there are, `metrics` which metrics have samples (rising), `unchained` which of them have
+    no known sample before their first one, so that it adds nothing to their increase.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        tables: Sequence[tuple[NumberTable | TextTable, Ints]],
+        chained: Collection[int] = (),
+    ) -> None:
+        """Takes tables by metric and window, each with the window of every entry."""
         self.size = size
         self._tables = tables
         self._places: dict[int, tuple[ValueType, NumberTable | TextTable, Ints, slice]] = {}
         for table, windows in tables:
-            ids = table.metrics if isinstance(table, TextTable) else table[Cell.METRIC]
-            heads = np.flatnonzero(changes(ids))
-            metrics = ids[heads].tolist()
-            bounds = pairwise([*heads.tolist(), len(ids)])
-            types = (
-                [ValueType.STRING] * len(heads)
-                if isinstance(table, TextTable)
-                else map(_TYPES.__getitem__, table[Cell.TYPE, heads].tolist())
-            )
-            for metric, value_type, (head, tail) in zip(metrics, types, bounds, strict=True):
-                self._places[metric] = (value_type, table, windows, slice(head, tail))
+            if isinstance(table, TextTable):
+                ids, types = table.metrics, None
+            else:
+                ids, types = table[Cell.METRIC], table[Cell.TYPE]
+            heads = np.flatnonzero(changes(ids)).tolist()
+            for head, tail in pairwise([*heads, len(ids)]):
+                value_type = ValueType.STRING if types is None else _TYPES[int(types[head])]
+                self._places[int(ids[head])] = (value_type, table, windows, slice(head, tail))
         self.metrics: tuple[int, ...] = tuple(sorted(self._places))
+        self.unchained: frozenset[int] = frozenset(self._places.keys() - chained)
 
     def stats(self, metric: int) -> WindowStats | None:
         """Returns the statistics of a metric, None when it has no sample."""
@@ -177,14 +186,29 @@ class WindowTable:
         return WindowStats(value_type, self.size, windows[here], entries)
 
     def chained(self, baseline: Mapping[int, Previous]) -> WindowTable:
-        """Returns the table in which the first sample of a metric has its increase from the last one before the range.
+        """Returns the table in which the first increase of unchained metrics is taken from a sample before the range.
 
-        `baseline` holds the samples before the range by metric (`query.baseline`).
+        `baseline` holds these samples by metric (`query.baseline`).
         """
-        return WindowTable(
-            self.size,
-            [(t if isinstance(t, TextTable) else chain(t, baseline), windows) for t, windows in self._tables],
-        )
+        found = {metric: sample for metric, sample in baseline.items() if metric in self.unchained}
+        tables = [(t if isinstance(t, TextTable) else chain(t, found), windows) for t, windows in self._tables]
+        return WindowTable(self.size, tables, (self._places.keys() - self.unchained) | found.keys())
+
+    def after_first(self) -> WindowTable:
+        """Returns the table without the first window; metrics with samples in it are chained."""
+        tables: list[tuple[NumberTable | TextTable, Ints]] = []
+        chained: set[int] = set()
+        for table, windows in self._tables:
+            kept = windows > 0
+            if isinstance(table, TextTable):
+                chained.update(table.metrics[~kept].tolist())
+                table = table.take(kept)
+            else:
+                chained.update(table[Cell.METRIC, ~kept].tolist())
+                table = table[:, kept]
+            if kept.any():
+                tables.append((table, windows[kept] - 1))
+        return WindowTable(self.size - 1, tables, chained)
 
 
 _TYPES = {value_type.value: value_type for value_type in ValueType}

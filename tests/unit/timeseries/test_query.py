@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR
 from streamgauge_server.model.values import ValueType
 from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.timeseries import query
-from streamgauge_server.timeseries.query import StoredBlock, WindowTable, aggregate, needed
+from streamgauge_server.timeseries.block import encode, encode_row
+from streamgauge_server.timeseries.frame import Column, Frame, split_days
+from streamgauge_server.timeseries.query import StoredBlock, WindowTable, aggregate, lifetime_of, needed
 
 from tests.unit.timeseries import reference
 from tests.unit.timeseries.reference import Samples, Stats
-from tests.unit.timeseries.strategies import DAY, Run, runs, store, type_of, without_data
+from tests.unit.timeseries.strategies import DAY, Run, runs, store, stored, type_of, without_data
 
 FIRST = DAY * MICROS_PER_DAY
 WINDOWS = st.sampled_from(
@@ -105,3 +110,185 @@ def test_summaries_and_samples_give_the_same_answer(written: list[Run], window: 
     from_samples = answer(aggregate(bare, start, end, bounds))
     assert answer(aggregate(blocks, start, end, bounds)) == from_samples
     assert answer(aggregate(by_hours, start, end, bounds)) == from_samples
+
+
+@settings(max_examples=80, deadline=None)
+@given(HISTORIES, WINDOWS, RANGES, st.sets(st.integers(0, 9)))
+def test_asking_for_some_metrics_gives_the_same_for_them_and_no_others(
+    written: list[Run], window: Window, cut: list[int], metrics: set[int]
+) -> None:
+    start, end = cut
+    bounds = window.bounds(start, end)
+    blocks = store(written)
+    everything = answer(aggregate(blocks, start, end, bounds))
+    some = answer(aggregate(blocks, start, end, bounds, metrics))
+    assert some == {metric: of_metric for metric, of_metric in everything.items() if metric in metrics}
+
+
+@settings(max_examples=100, deadline=None)
+@given(HISTORIES, WINDOWS, RANGES, st.sampled_from([0, 1, 1_800_000_000, 10 * MICROS_PER_DAY]))
+def test_samples_shortly_before_the_range_chain_the_first_increase(
+    written: list[Run], window: Window, cut: list[int], reach: int
+) -> None:
+    start, end = cut
+    bounds = window.bounds(start, end)
+    everything = store(written)
+    blocks = without_data(everything, set())
+    blocks = without_data(everything, needed(blocks, start, end, bounds, start - reach))
+    table = aggregate(blocks, start, end, bounds, since=start - reach)
+    samples = samples_of(written)
+    recent = {m: {t: s for t, s in of.items() if t >= start - reach} for m, of in samples.items()}
+    expected = reference.windows(recent, start, end, bounds, chained=True)
+    assert answer(table) == expected
+    assert table.unchained == {m for m in expected if min(recent[m]) >= start}
+    older = query.baseline(everything, start)
+    assert answer(table.chained(older)) == reference.windows(samples, start, end, bounds, chained=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(HISTORIES, MOMENTS, st.none() | st.sets(st.integers(0, 7)))
+def test_the_baseline_is_the_newest_sample_before(written: list[Run], before: int, metrics: set[int] | None) -> None:
+    everything = store(written)
+    blocks = without_data(everything, query.needed_for_baseline(without_data(everything, set()), before))
+    expected = {
+        metric: query.Baseline(time, *of_metric[time])
+        for metric, of_metric in samples_of(written).items()
+        if type_of(metric) != ValueType.STRING and (metrics is None or metric in metrics)
+        for time in [max((time for time in of_metric if time < before), default=before)]
+        if time < before
+    }
+    found = query.baseline(blocks, before, metrics)
+    assert found == expected
+    assert {m: type(b.value) for m, b in found.items()} == {m: type(b.value) for m, b in expected.items()}
+
+
+@settings(max_examples=100, deadline=None)
+@given(HISTORIES, MOMENTS)
+def test_the_lifetime_is_the_first_value_and_all_increases(written: list[Run], before: int) -> None:
+    everything = store(written)
+    blocks = without_data(everything, query.needed_for_baseline(without_data(everything, set()), before))
+    samples = samples_of(written)
+    assert lifetime_of(blocks, before) == reference.lifetimes(samples, before)
+    assert lifetime_of(everything) == reference.lifetimes(samples, FIRST * 2)
+
+
+@settings(max_examples=80, deadline=None)
+@given(HISTORIES, WINDOWS, RANGES)
+def test_increases_of_windows_add_up_to_the_growth_of_the_lifetime(
+    written: list[Run], window: Window, cut: list[int]
+) -> None:
+    start, end = cut
+    bounds = window.bounds(start, end)
+    blocks = store(written)
+    table = aggregate(blocks, start, end, bounds, baseline=query.baseline(blocks, start))
+    before, after = lifetime_of(blocks, start), lifetime_of(blocks, end)
+    for metric in table.metrics:
+        stats = table.stats(metric)
+        assert stats is not None
+        if stats.type in (ValueType.STRING, ValueType.BOOL):
+            continue
+        grown = sum(stats.increase.tolist())
+        begun = before[metric] if metric in before else stats.first.tolist()[stats.present.tolist().index(True)]
+        assert begun + grown == after[metric]
+        totals = stats.cumulative(before.get(metric)).tolist()
+        assert totals[-1] == after[metric]
+        ends = [min(bound, end) for bound in bounds[1:]]
+        for window_number in {0, len(totals) // 2, len(totals) - 1}:
+            if stats.present[: window_number + 1].any():
+                assert totals[window_number] == lifetime_of(blocks, ends[window_number])[metric]
+
+
+def test_a_day_of_one_block_is_answered_without_its_samples() -> None:
+    run = Run(FIRST, 60_000_000, 24 * 60, frozenset({1}), (5,), 0.0, 1, False, False)
+    blocks = without_data(store([run]), set())
+    end = FIRST + MICROS_PER_DAY
+    day = [FIRST, end]
+    hours = Window(WindowUnit.HOUR).bounds(FIRST, end)
+    assert needed(blocks, FIRST, end, day) == set()
+    assert needed(blocks, FIRST, end, hours) == set()
+    assert needed([replace(blocks[0], hour_summary=None)], FIRST, end, day) == set()
+    assert needed(blocks, FIRST + 1, end, hours) == {0}
+    assert needed(blocks, FIRST, end, Window(WindowUnit.MINUTE, 90).bounds(FIRST, end)) == {0}
+
+
+def test_an_hour_that_two_blocks_hold_needs_both_and_no_other_hour_does() -> None:
+    whole = Run(FIRST, 60_000_000, 24 * 60, frozenset({1}), (5,), 0.0, 1, False, False)
+    late = Run(FIRST + 5 * MICROS_PER_HOUR, 1_000_000, 40, frozenset({1}), (5,), 0.0, 2, False, False)
+    blocks = without_data(store([whole, late]), set())
+    hours = Window(WindowUnit.HOUR).bounds(FIRST, FIRST + MICROS_PER_DAY)
+    assert needed(blocks, FIRST, FIRST + MICROS_PER_DAY, hours) == {0, 1}
+    assert needed(blocks, FIRST + 6 * MICROS_PER_HOUR, FIRST + MICROS_PER_DAY, hours) == set()
+
+
+def test_a_range_that_ends_after_the_last_sample_cuts_nothing() -> None:
+    run = Run(FIRST, 60_000_000, 90, frozenset({1}), (5,), 0.0, 1, False, False)
+    blocks = without_data(store([run]), set())
+    now = FIRST + 90 * 60_000_000 + 1
+    assert needed(blocks, FIRST, now, Window(WindowUnit.HOUR).bounds(FIRST, now)) == set()
+
+
+def test_missing_samples_are_an_error_and_no_gap() -> None:
+    run = Run(FIRST, 60_000_000, 3, frozenset({1}), (5,), 0.0, 1, False, False)
+    with pytest.raises(ValueError, match="not loaded"):
+        aggregate(without_data(store([run]), set()), FIRST, FIRST + 5, [FIRST, FIRST + 5])
+
+
+def test_nothing_stored_answers_no_metric() -> None:
+    table = aggregate([], FIRST, FIRST + 5, [FIRST, FIRST + 5])
+    assert table.metrics == ()
+    assert table.stats(1) is None
+    assert lifetime_of([]) == {}
+    assert query.baseline([], FIRST) == {}
+
+
+def test_sums_and_increases_of_integers_are_exact_beyond_64_bits() -> None:
+    top = 2**63 - 1
+    blocks = [
+        stored(number, encode_row(FIRST + number, -1, {1: value}))
+        for number, value in enumerate([-top - 1, top, -top - 1, top, top])
+    ]
+    stats = aggregate(blocks, FIRST, FIRST + 9, [FIRST, FIRST + 9]).stats(1)
+    assert stats is not None
+    assert stats.sum.tolist() == [top - 2]
+    assert stats.increase.tolist() == [2**64 - 1 - top - 1 + 2**64 - 1]
+    assert stats.cumulative().tolist() == [2**64 - 1 - 2 * top - 2 + 2**64 - 1]
+    assert stats.resets.tolist() == [1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=400), st.integers(1, 120))
+def test_sums_of_doubles_lie_within_the_stated_tolerance_whichever_way_they_are_made(
+    values: list[float], step: int
+) -> None:
+    times = FIRST + np.arange(len(values)) * step * 60_000_000
+    starts = np.full(len(values), -1)
+    frame = Frame(times, starts, {0: Column(ValueType.DOUBLE, np.array(values))})
+    whole = [stored(number, encode(part)) for number, (_, part) in enumerate(split_days(frame))]
+    end = int(times[-1]) + 1
+    for blocks in (whole, [replace(block, hour_summary=None, day_summary=None) for block in whole]):
+        stats = aggregate(blocks, FIRST, end, [FIRST, end]).stats(0)
+        assert stats is not None
+        error = abs(float(stats.sum[0]) - math.fsum(values))
+        assert error <= 1e-12 * math.fsum(map(abs, values))
+
+
+def test_a_sum_beyond_the_range_of_doubles_is_infinite() -> None:
+    blocks = [stored(number, encode_row(FIRST + number, -1, {0: 1.5e308})) for number in range(3)]
+    stats = aggregate(blocks, FIRST, FIRST + 9, [FIRST, FIRST + 9]).stats(0)
+    assert stats is not None
+    assert stats.sum.tolist() == [math.inf]
+
+
+def test_texts_have_no_numbers() -> None:
+    stats = aggregate([stored(0, encode_row(FIRST, -1, {3: "x"}))], FIRST, FIRST + 9, [FIRST, FIRST + 9]).stats(3)
+    assert stats is not None
+    assert stats.last.tolist() == ["x"]
+    with pytest.raises(TypeError):
+        _ = stats.sum
+
+
+def test_metrics_in_blocks_are_told_from_data_and_from_summaries() -> None:
+    run = Run(FIRST, 60_000_000, 40, frozenset({1, 3}), (5,), 0.0, 1, False, False)
+    row = stored(7, encode_row(FIRST, -1, {8: 1.0}))
+    assert query.metrics_in([*without_data(store([run]), set()), row]) == {1, 3, 8}
+    assert query.metrics_in([*store([run]), replace(row, data=None)]) == {1, 3}
