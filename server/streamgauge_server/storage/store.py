@@ -59,13 +59,16 @@ class Store:
     async def open(cls, url: str, *, pool_size: int = POOL_SIZE, clock: Clock) -> Store:
         """Opens the store at a URL: `sqlite:///path`, `sqlite://:memory:` or `postgresql://...` (see `urls.parse_url`).
 
-        A store in memory is migrated here, any other must have been (`migrate.migrate`).
+        A store in memory is migrated here, any other must have been (`migrate.migrate`). `pool_size` is how many reads
+        run at the same time; PostgreSQL needs three connections more.
 
         Raises:
-            ValueError: the URL is malformed or names an engine that is not supported.
+            ValueError: the URL is malformed or names an engine that is not supported, or `pool_size` is below 1.
             SchemaOutdated: the database must be migrated first.
             DomainError: STORE_UNAVAILABLE.
         """
+        if pool_size < 1:
+            raise ValueError("pool_size must be at least 1")
         store_url = parse_url(url)
         database = await open_database(store_url, pool_size=pool_size)
         try:

@@ -32,9 +32,10 @@ class StoreUrl:
 def parse_url(url: str) -> StoreUrl:
     """Returns the store that a URL names.
 
-    `sqlite:///relative/path`, `sqlite:////absolute/path` and `sqlite://:memory:` (or just `sqlite://`), and
-    `postgresql://user:password@host:port/database`; a driver after the engine (`sqlite+aiosqlite`,
-    `postgresql+asyncpg`) changes nothing, since each engine has one driver here. `sslmode` is read as libpq does.
+    `sqlite:///relative/path`, `sqlite:////absolute/path` (with `?`, `#` and `%` percent-encoded), `sqlite://:memory:`
+    (or just `sqlite://`), and `postgresql://user:password@host:port/database`; a driver after the engine
+    (`sqlite+aiosqlite`, `postgresql+asyncpg`) changes nothing, since each engine has one driver here. `sslmode` is read
+    as libpq does.
 
     Raises:
         ValueError: the URL is malformed or names an engine that is not supported.

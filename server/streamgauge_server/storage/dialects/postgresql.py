@@ -24,7 +24,7 @@ from streamgauge_server.storage.urls import Engine, StoreUrl
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""How often a transaction is tried that loses against others, or finds its connection broken before the commit."""
+"""How often a transaction is tried that loses against others."""
 SHARED_CONNECTIONS = 3
 """Connections beside the pool: one for the append transaction, two for the shared look-ups."""
 CONNECT_SECONDS = 5.0
@@ -70,7 +70,9 @@ class PostgresqlDatabase:
     engine: Engine = "postgresql"
 
     def __init__(self, url: StoreUrl, pool_size: int) -> None:
-        self._pool = self._create_pool(url, max(1, pool_size))
+        # After an outage of the server every pooled connection may turn out to be broken, one by one.
+        self._most_broken = pool_size + SHARED_CONNECTIONS
+        self._pool = self._create_pool(url, pool_size)
         # Single statements need no transaction of their own: that saves two round trips.
         self._readers = self._pool.execution_options(isolation_level="AUTOCOMMIT")
         self._shared = self._create_pool(url, SHARED_CONNECTIONS)
@@ -186,17 +188,18 @@ class PostgresqlDatabase:
         return await self._run(attempt)
 
     async def _run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        for number in range(1, ATTEMPTS + 1):
+        conflicts = broken = 0
+        while True:
             try:
                 return await attempt()
             except Exception as error:
-                if number < ATTEMPTS and is_lost(error):
-                    continue
-                if number < ATTEMPTS and is_conflict(error):
-                    await asyncio.sleep(random.uniform(0, 0.01 * number))
-                    continue
-                translated = translate(error)
-                if translated is None:
-                    raise
-                raise translated from error
-        raise AssertionError("unreachable")
+                if is_lost(error) and broken < self._most_broken:
+                    broken += 1
+                elif is_conflict(error) and conflicts < ATTEMPTS - 1:
+                    conflicts += 1
+                    await asyncio.sleep(random.uniform(0, 0.01 * conflicts))
+                else:
+                    translated = translate(error)
+                    if translated is None:
+                        raise
+                    raise translated from error

@@ -135,7 +135,7 @@ class SqliteDatabase:
         self._readers = (
             self._writer
             if url.in_memory
-            else ConnectionThreads(self._link_to_read, max(1, pool_size), "sqlite-read", is_broken)
+            else ConnectionThreads(self._link_to_read, pool_size, "sqlite-read", is_broken)
         )
 
     @classmethod
