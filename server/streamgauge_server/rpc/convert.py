@@ -116,9 +116,10 @@ class Violations:
 
 
 def timestamp(time: int) -> Timestamp:
-    """Returns microseconds as a timestamp. Windows may end after the last one that there is: it stands for them."""
-    seconds, rest = divmod(min(time, MAX_MICROS - 1), MICROS_PER_SECOND)
-    return Timestamp(seconds=seconds, nanos=rest * 1000)
+    """Returns microseconds as a timestamp."""
+    message = Timestamp()
+    _fill_timestamp(message, time)
+    return message
 
 
 def scalar(value: common_pb2.Value) -> Scalar | None:
@@ -129,15 +130,9 @@ def scalar(value: common_pb2.Value) -> Scalar | None:
 
 def value_message(value: Scalar, value_type: ValueType) -> common_pb2.Value:
     """Returns a value of a metric of `value_type`; an integer beyond 64 bits becomes a double."""
-    if isinstance(value, bool):
-        return common_pb2.Value(bool_value=value)
-    if isinstance(value, int):
-        if value_type == ValueType.DOUBLE or not INT64_MIN <= value <= INT64_MAX:
-            return common_pb2.Value(double_value=float(value))
-        return common_pb2.Value(int64_value=value)
-    if isinstance(value, float):
-        return common_pb2.Value(double_value=value)
-    return common_pb2.Value(string_value=value)
+    message = common_pb2.Value()
+    _fill_value(message, value, value_type)
+    return message
 
 
 def observation(message: common_pb2.Observation) -> Observation:
@@ -250,19 +245,39 @@ def descriptor_message(descriptor: MetricDescriptor) -> common_pb2.MetricDescrip
     )
 
 
-def latest_message(metric: LatestMetric) -> common_pb2.LatestValue:
-    """Returns the newest value of a metric."""
-    descriptor = metric.descriptor
-    message = common_pb2.LatestValue(
-        metric=descriptor.metric,
-        value=value_message(metric.value, descriptor.value_type),
-        time=timestamp(metric.time),
-    )
-    if metric.raw is not None:
-        message.raw_value.CopyFrom(value_message(metric.raw, descriptor.value_type))
-    if metric.start is not None:
-        message.start_time.CopyFrom(timestamp(metric.start))
-    return message
+def fill_latest(message: common_pb2.LatestValue, latest: LatestMetric) -> None:
+    """Fills an empty message with the newest value of a metric.
+
+    Members are set in place: that costs half of what messages cost that are made first and copied.
+    """
+    descriptor = latest.descriptor
+    message.metric = descriptor.metric
+    _fill_value(message.value, latest.value, descriptor.value_type)
+    _fill_timestamp(message.time, latest.time)
+    if latest.raw is not None:
+        _fill_value(message.raw_value, latest.raw, descriptor.value_type)
+    if latest.start is not None:
+        _fill_timestamp(message.start_time, latest.start)
+
+
+def _fill_value(message: common_pb2.Value, value: Scalar, value_type: ValueType) -> None:
+    if isinstance(value, bool):
+        message.bool_value = value
+    elif isinstance(value, int):
+        if value_type == ValueType.DOUBLE or not INT64_MIN <= value <= INT64_MAX:
+            message.double_value = float(value)
+        else:
+            message.int64_value = value
+    elif isinstance(value, float):
+        message.double_value = value
+    else:
+        message.string_value = value
+
+
+def _fill_timestamp(message: Timestamp, time: int) -> None:
+    # Windows may end after the last moment that there is: it stands for them.
+    message.seconds, rest = divmod(min(time, MAX_MICROS - 1), MICROS_PER_SECOND)
+    message.nanos = rest * 1000
 
 
 def fields_of(message: Any, names: Iterable[str]) -> dict[str, Any]:

@@ -157,11 +157,9 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
             unknown_subjects=[str(subject) for subject in unknown], read_time=convert.timestamp(self._clock.now())
         )
         for answer in answers:
-            message.subjects.add(
-                subject=str(answer.subject),
-                part=answer.part,
-                values=[convert.latest_message(metric) for metric in answer.metrics.values()],
-            )
+            entry = message.subjects.add(subject=str(answer.subject), part=answer.part)
+            for latest in answer.metrics.values():
+                convert.fill_latest(entry.values.add(), latest)
         _add_metadata(message, [metric.descriptor for answer in answers for metric in answer.metrics.values()])
         return message
 

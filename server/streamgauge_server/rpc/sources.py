@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
-from streamgauge.v1 import common_pb2
 from streamgauge.v1 import source_service_pb2 as pb
 from streamgauge.v1 import source_service_pb2_grpc as pb_grpc
 
+from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.names import id_problem, parse_subject
 from streamgauge_server.model.values import CounterMode, SubjectKind, TimeType
 from streamgauge_server.model.windows import WindowUnit
@@ -37,6 +38,7 @@ class SourceServicer(pb_grpc.SourceServiceServicer):
     def __init__(self, sources: Sources, metrics: SourceMetrics) -> None:
         self._sources = sources
         self._metrics = metrics
+        self._labels = _Labels()
 
     async def CreateSource(self, request: pb.CreateSourceRequest, context: _Context) -> pb.CreateSourceResponse:  # noqa: N802
         """Registers a source."""
@@ -103,7 +105,39 @@ class SourceServicer(pb_grpc.SourceServiceServicer):
         violations.extend(self._metrics.problems(question))
         violations.raise_if_any()
         answer = await self._metrics.get(current_caller(), question)
-        return _answer_message(request, answer)
+        return self._answer(request, answer)
+
+    def _answer(self, request: pb.GetSourceMetricsRequest, answer: SourceMetricsAnswer) -> pb.GetSourceMetricsResponse:
+        message = pb.GetSourceMetricsResponse.FromString(self._labels.of(answer.descriptors))
+        message.source = request.source
+        message.time_type = int(answer.time_type)  # type: ignore[assignment]
+        if answer.time_type == TimeType.LATEST:
+            _add_latest(message, answer)
+        else:
+            _add_range(message, answer)
+        return message
+
+
+class _Labels:
+    """The metadata of answers, serialised. They change with a descriptor, so most answers share one of a few."""
+
+    MAX_ENTRIES = 1_000
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[int, str], ...], bytes] = {}
+
+    def of(self, descriptors: Sequence[MetricDescriptor]) -> bytes:
+        """Returns an answer that holds the metadata of the descriptors and nothing else."""
+        key = tuple([(descriptor.id, descriptor.etag) for descriptor in descriptors])
+        labels = self._known.get(key)
+        if labels is None:
+            if len(self._known) >= self.MAX_ENTRIES:
+                self._known.clear()
+            message = pb.GetSourceMetricsResponse()
+            for descriptor in descriptors:
+                message.metadata[descriptor.metric].CopyFrom(convert.metadata_message(descriptor))
+            labels = self._known[key] = message.SerializeToString()
+        return labels
 
 
 def _source_id(name: str, field: str, violations: convert.Violations) -> str:
@@ -127,22 +161,23 @@ def _question(request: pb.GetSourceMetricsRequest, violations: convert.Violation
     )
 
 
-def _answer_message(request: pb.GetSourceMetricsRequest, answer: SourceMetricsAnswer) -> pb.GetSourceMetricsResponse:
-    message = pb.GetSourceMetricsResponse(source=request.source, time_type=int(answer.time_type))  # type: ignore[arg-type]
-    for descriptor in answer.descriptors:
-        message.metadata[descriptor.metric].CopyFrom(convert.metadata_message(descriptor))
-    if answer.time_type == TimeType.LATEST:
-        message.latest.extend(
-            common_pb2.LatestValue(metric=descriptor.metric) if latest is None else convert.latest_message(latest)
-            for descriptor, latest in answer.latest
+def _add_latest(message: pb.GetSourceMetricsResponse, answer: SourceMetricsAnswer) -> None:
+    add = message.latest.add
+    for descriptor, latest in answer.latest:
+        entry = add()
+        if latest is None:
+            entry.metric = descriptor.metric
+        else:
+            convert.fill_latest(entry, latest)
+    for status in answer.snapshot_status:
+        topic = message.snapshot_status.add(
+            status=status.status, topic_id=status.topic_id, time=convert.timestamp(status.time)
         )
-        for status in answer.snapshot_status:
-            entry = message.snapshot_status.add(
-                status=status.status, topic_id=status.topic_id, time=convert.timestamp(status.time)
-            )
-            if status.submit_time is not None:
-                entry.submit_time.CopyFrom(convert.timestamp(status.submit_time))
-        return message
+        if status.submit_time is not None:
+            topic.submit_time.CopyFrom(convert.timestamp(status.submit_time))
+
+
+def _add_range(message: pb.GetSourceMetricsResponse, answer: SourceMetricsAnswer) -> None:
     message.time_range.start_time.CopyFrom(convert.timestamp(answer.start))
     message.time_range.end_time.CopyFrom(convert.timestamp(answer.end))
     if answer.time_type == TimeType.TIMESERIES:
@@ -150,9 +185,7 @@ def _answer_message(request: pb.GetSourceMetricsRequest, answer: SourceMetricsAn
         message.window.unit = int(answer.window.unit)  # type: ignore[assignment]
         message.window_bounds.extend(convert.timestamp(bound) for bound in answer.bounds)
         message.timeseries.extend(convert.window_column(column) for column in answer.timeseries)
-        return message
     message.timesummary.extend(_summary_message(column, summary) for column, summary in answer.timesummary)
-    return message
 
 
 def _summary_message(column: WindowValues, summary: RangeSummary) -> pb.SourceMetricSummary:

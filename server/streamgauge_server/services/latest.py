@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from streamgauge_server.model.entities import READ_SCOPE, Caller, MetricDescriptor
 from streamgauge_server.model.errors import Violation, invalid
@@ -19,8 +20,7 @@ from streamgauge_server.timeseries.frame import UNKNOWN_START
 from streamgauge_server.timeseries.latest import LatestSample
 
 
-@dataclass(frozen=True, slots=True)
-class LatestMetric:
+class LatestMetric(NamedTuple):
     """The newest value of one metric. `raw` is the sample as written, None where several parts made the value."""
 
     descriptor: MetricDescriptor
@@ -28,6 +28,10 @@ class LatestMetric:
     raw: Scalar | None
     time: int
     start: int | None
+
+
+SamplesByMetric: TypeAlias = Mapping[str, tuple[MetricDescriptor, Mapping[str, LatestSample]]]
+"""The newest samples of a subject by metric name, then by part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class LatestReader:
             if parts is None:
                 continue
             samples = await self.samples(caller.tenant, subject.kind, parts, mode=mode)
-            wanted = [(d, by) for d, by in samples if not only or d.metric in only]
+            wanted = [pair for metric, pair in sorted(samples.items()) if not only or metric in only]
             if by_part:
                 answers.extend(
                     SubjectLatest(
@@ -108,8 +112,8 @@ class LatestReader:
 
     async def samples(
         self, tenant: str, kind: SubjectKind, parts: Mapping[str, LatestRow], *, mode: CounterMode
-    ) -> list[tuple[MetricDescriptor, dict[str, LatestSample]]]:
-        """Returns the samples of a subject by metric, sorted by name, then by part, with known lifetimes."""
+    ) -> SamplesByMetric:
+        """Returns the samples of a subject with known lifetimes, unless the mode needs none."""
         by_metric: dict[int, dict[str, LatestSample]] = {}
         for part, row in parts.items():
             for metric_id, sample in row.samples.items():
@@ -117,7 +121,7 @@ class LatestReader:
         descriptors = await self._descriptors.by_id(tenant, kind, by_metric)
         if mode != CounterMode.RAW:
             await self._complete(parts, by_metric, descriptors)
-        return sorted(((descriptors[i], by) for i, by in by_metric.items()), key=lambda pair: pair[0].metric)
+        return {(descriptor := descriptors[i]).metric: (descriptor, by) for i, by in by_metric.items()}
 
     async def _complete(
         self,
@@ -149,23 +153,29 @@ def combine(
     descriptor: MetricDescriptor, by_part: Mapping[str, LatestSample], mode: CounterMode, *, union: bool = False
 ) -> LatestMetric | None:
     """Returns the value of a subject from the samples of its parts, None for UNION, which has no single value."""
-    samples = list(by_part.values())
     counter = descriptor.kind == MetricKind.COUNTER and mode != CounterMode.RAW
-    newest = max(samples, key=lambda sample: sample.time) if len(samples) > 1 else samples[0]
-    start = None if newest.start == UNKNOWN_START else newest.start
-    if len(samples) == 1:
-        if descriptor.part_combination == PartCombination.UNION and not union:
+    union_of_parts = descriptor.part_combination == PartCombination.UNION
+    if len(by_part) == 1:
+        (newest,) = by_part.values()
+        if union_of_parts and not union:
             return None
-        value = newest.value
-        if counter and newest.lifetime is not None:
-            value = newest.lifetime
-        return LatestMetric(descriptor, value, newest.value, newest.time, start)
-    if descriptor.part_combination == PartCombination.UNION:
+        value = newest.lifetime if counter and newest.lifetime is not None else newest.value
+        return LatestMetric(descriptor, value, newest.value, newest.time, _known(newest.start))
+    if union_of_parts:
         return None
-    values = [s.lifetime if counter and s.lifetime is not None else s.value for s in samples]
+    newest = max(by_part.values(), key=_time)
     if descriptor.part_combination == PartCombination.LAST:
-        return LatestMetric(descriptor, newest.value, newest.value, newest.time, start)
-    return LatestMetric(descriptor, combine_values(descriptor, values), None, newest.time, start)
+        return LatestMetric(descriptor, newest.value, newest.value, newest.time, _known(newest.start))
+    values = [s.lifetime if counter and s.lifetime is not None else s.value for s in by_part.values()]
+    return LatestMetric(descriptor, combine_values(descriptor, values), None, newest.time, _known(newest.start))
+
+
+def _time(sample: LatestSample) -> int:
+    return sample.time
+
+
+def _known(start: int) -> int | None:
+    return None if start == UNKNOWN_START else start
 
 
 def combine_values(descriptor: MetricDescriptor, values: Iterable[Scalar]) -> Scalar:

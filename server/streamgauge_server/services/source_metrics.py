@@ -15,19 +15,19 @@ from streamgauge_server.model.values import CounterMode, SubjectKind, TimeType
 from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
-from streamgauge_server.services.latest import LatestMetric, LatestReader, combine
+from streamgauge_server.services.latest import LatestMetric, LatestReader, SamplesByMetric, combine
 from streamgauge_server.services.metrics_query import MetricsQuery, Question, RangeSummary
 from streamgauge_server.services.sources import READ
 from streamgauge_server.services.time_ranges import range_problem, resolve_range
 from streamgauge_server.services.window_values import WindowValues
 from streamgauge_server.storage.store import Store
-from streamgauge_server.timeseries.latest import LatestSample
 
 MAX_INTERVAL = 10_000
 EVERY_METRIC = "*"
 START_FIELD, END_FIELD = "timestamp_from", "timestamp_to"
 
 BUILT_IN = tuple(metric.metric for metric in SOURCE_METRICS)
+_BUILT_IN_NAMES = frozenset(BUILT_IN)
 IN_TIMESERIES = tuple(metric.metric for metric in SOURCE_METRICS if metric.in_timeseries)
 
 LATENCY, LAG = "latency", "StreamingMilliSecondsBehindSource"
@@ -158,20 +158,17 @@ class SourceMetrics:
         parts = rows.get(subject)
         if parts is None:
             raise source_not_found(question.source_id)
-        samples = {
-            d.metric: (d, by)
-            for d, by in await self._latest.samples(caller.tenant, subject.kind, parts, mode=question.mode)
-        }
+        samples = await self._latest.samples(caller.tenant, subject.kind, parts, mode=question.mode)
         if question.metrics and EVERY_METRIC not in question.metrics:
             names: Sequence[str] = tuple(dict.fromkeys(question.metrics))
         else:
-            names = (*BUILT_IN, *sorted(samples.keys() - set(BUILT_IN)))
+            names = (*BUILT_IN, *sorted(samples.keys() - _BUILT_IN_NAMES))
         descriptors = await self._known(caller, names)
-        latest: list[tuple[MetricDescriptor, LatestMetric | None]] = []
-        for name in names:
-            descriptor = descriptors.get(name)
-            if descriptor is not None:
-                latest.append((descriptor, _latest_of(descriptor, samples, question.mode)))
+        latest = [
+            (descriptor, _latest_of(descriptor, samples, question.mode))
+            for name in names
+            if (descriptor := descriptors.get(name)) is not None
+        ]
         return SourceMetricsAnswer(
             TimeType.LATEST,
             Window(question.unit, question.interval),
@@ -194,10 +191,7 @@ def _catalog_order(metric: str) -> tuple[int, str]:
     return (BUILT_IN.index(metric) if metric in BUILT_IN else len(BUILT_IN), metric)
 
 
-_Samples = Mapping[str, tuple[MetricDescriptor, Mapping[str, LatestSample]]]
-
-
-def _latest_of(descriptor: MetricDescriptor, samples: _Samples, mode: CounterMode) -> LatestMetric | None:
+def _latest_of(descriptor: MetricDescriptor, samples: SamplesByMetric, mode: CounterMode) -> LatestMetric | None:
     """Returns the latest value of a metric with what Debezium forgets put back.
 
     A completed snapshot stays completed after a restart, where the bean says "not completed, skipped", and `latency`
@@ -206,7 +200,7 @@ def _latest_of(descriptor: MetricDescriptor, samples: _Samples, mode: CounterMod
     name = descriptor.metric
     if name == LATENCY and name not in samples and LAG in samples:
         lag = combine(samples[LAG][0], samples[LAG][1], mode)
-        return None if lag is None else replace(lag, descriptor=descriptor)
+        return None if lag is None else lag._replace(descriptor=descriptor)
     if name not in samples:
         return None
     by_part = samples[name][1]
@@ -214,16 +208,16 @@ def _latest_of(descriptor: MetricDescriptor, samples: _Samples, mode: CounterMod
         remembered = {part: sample._replace(value=bool(sample.lifetime)) for part, sample in by_part.items()}
         completed = combine(descriptor, remembered, mode)
         written = combine(descriptor, by_part, mode)
-        return completed if completed is None or written is None else replace(completed, raw=written.raw)
+        return completed if completed is None or written is None else completed._replace(raw=written.raw)
     latest = combine(descriptor, by_part, mode)
     if latest is not None and name == SNAPSHOT_STATE and latest.value == "skipped" and mode != CounterMode.RAW:
         completed = _latest_of(samples[SNAPSHOT_COMPLETED][0], samples, mode) if SNAPSHOT_COMPLETED in samples else None
         if completed is not None and completed.value:
-            return replace(latest, value="completed")
+            return latest._replace(value="completed")
     return latest
 
 
-def _snapshot_status(samples: _Samples) -> list[TopicSnapshot]:
+def _snapshot_status(samples: SamplesByMetric) -> list[TopicSnapshot]:
     """Returns the snapshot status of every topic: the union over the parts that name one."""
     if SNAPSHOT_STATUS not in samples:
         return []
