@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -171,6 +172,7 @@ class App:
             tls=self.settings.tls.enabled,
             authentication=await authenticator.required(),
             version=__version__,
+            pid=os.getpid(),
         )
 
     def _authenticator(self, store: Store) -> Authenticator:

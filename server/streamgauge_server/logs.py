@@ -22,11 +22,12 @@ _CHATTY = ("aiosqlite", "alembic", "asyncio", "sqlalchemy")
 """Libraries whose informational lines say nothing to an operator."""
 
 
-def configure(level: Level, format: Format, *, stream: TextIO = sys.stderr, worker: int | None = None) -> None:
+def configure(level: Level, format: Format, *, stream: TextIO | None = None, worker: int | None = None) -> None:
     """Sends all log lines of the process to `stream`, those of libraries too. For programs, not for embedding.
 
-    `worker` is the number of this process among several, which every line then tells.
+    `stream` is standard error by default. `worker` is the number of this process among several; every line tells it.
     """
+    stream = stream or sys.stderr
     as_json = format == "json" or (format == "auto" and not stream.isatty())
     before: list[_Processor] = [_Stamp(SystemClock(), worker)]
     rendering: list[_Processor] = (

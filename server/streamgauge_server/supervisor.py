@@ -117,7 +117,7 @@ class Supervisor:
                 return
             if self._monotonic() - started >= STABLE_SECONDS:
                 pause = self._backoff
-            _log.error("worker ended, starting another", worker=index, status=status, pause=pause)
+            _log.error("worker ended, starting another", worker_index=index, status=status, pause=pause)
             await self._pause(pause)
             pause = min(pause * 2, MAX_BACKOFF_SECONDS)
 
