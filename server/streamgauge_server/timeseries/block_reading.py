@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from streamgauge_server.internal import block_pb2
 from streamgauge_server.model.values import ValueType
-from streamgauge_server.timeseries.envelope import BlockCorrupt, unseal
+from streamgauge_server.timeseries.envelope import CONTRADICTIONS, BlockCorrupt, unseal
 from streamgauge_server.timeseries.frame import (
     DTYPES,
     FILLERS,
@@ -47,7 +46,8 @@ def decode(data: bytes, metrics: Collection[int] | None = None) -> Frame:
 
     Raises BlockCorrupt.
     """
-    return _frame(unseal(data), metrics)
+    content = unseal(data)
+    return _group_frame(content, [content], metrics, None)
 
 
 def decode_many(
@@ -88,14 +88,11 @@ def metrics_of(data: bytes) -> tuple[int, ...]:
     """Returns the metrics that a block holds, without decoding it. Raises BlockCorrupt."""
     content = unseal(data)
     prefix = schema_prefix(content)
-    return prefixed_schema(prefix).metrics if prefix is not None else tuple(_frame(content, None).columns)
+    return tuple(decode(data).columns) if prefix is None else prefixed_schema(prefix).metrics
 
 
 def _parse(content: bytes, blocks: int) -> block_pb2.Block:
-    try:
-        message = block_pb2.Block.FromString(content)
-    except DecodeError as error:
-        raise BlockCorrupt("a block cannot be parsed") from error
+    message = block_pb2.Block.FromString(content)
     if len(message.schema) != blocks:
         raise BlockCorrupt(f"{blocks} blocks have {len(message.schema)} schemas")
     return message
@@ -114,10 +111,9 @@ def _frame(content: bytes, metrics: Collection[int] | None) -> Frame:
         times, starts, columns = _arrays(message, schema, presence)
     else:
         times = unpack_numbers(message.packed_times)
+        _check_rows(times, rows)
         starts = expand_runs(message.starts, message.start_rows, rows)
         columns = list(_columns(message, schema, presence, bitmaps[len(schema.sparse) :], metrics))
-    if len(times) != rows:
-        raise BlockCorrupt(f"a block of {rows} rows has {len(times)} moments")
     own_starts = {
         position: expand_runs(shared.starts, shared.start_rows, rows)
         for shared in message.column_starts
@@ -134,6 +130,11 @@ def _frame(content: bytes, metrics: Collection[int] | None) -> Frame:
             if metrics is None or schema.metrics[position] in metrics
         },
     )
+
+
+def _check_rows(times: Ints, rows: int) -> None:
+    if len(times) != rows:
+        raise BlockCorrupt(f"a block of {rows} rows has {len(times)} moments")
 
 
 _Dense = tuple[int, ValueType, Values]
@@ -202,10 +203,7 @@ def _column(value_type: ValueType, dense: Values, present: Bools | None, starts:
 
 
 def _unpack_texts(packed: bytes) -> Values:
-    try:
-        message = block_pb2.Texts.FromString(unsqueeze(packed))
-    except DecodeError as error:
-        raise BlockCorrupt("a column of texts cannot be parsed") from error
+    message = block_pb2.Texts.FromString(unsqueeze(packed))
     words = text_array(message.words)
     if not message.codes:
         return words
@@ -221,7 +219,10 @@ def _group_frame(
 ) -> Frame:
     """Returns the merged frame of small blocks that begin with the same schema, or of one other block (repeated)."""
     alone = len(contents) == 1 or key == contents[0]
-    frame = _frame(contents[0], metrics) if alone else _plain_frame(key, contents, metrics)
+    try:
+        frame = _frame(contents[0], metrics) if alone else _plain_frame(key, contents, metrics)
+    except CONTRADICTIONS as error:
+        raise BlockCorrupt(f"a block contradicts itself: {error}") from error
     return frame if spans is None else within(frame, spans)
 
 

@@ -6,13 +6,20 @@ written in this order and in seven bytes, so that the checksum covers every byte
 
 from __future__ import annotations
 
+import struct
 from zlib import crc32
+
+from google.protobuf.message import DecodeError
 
 FORMAT = 1
 """The version of every layout in `streamgauge.internal.v1` that this program writes and reads."""
 
 SEAL_BYTES = 7
 _HEAD = bytes((0x08, FORMAT, 0x15))  # tag of field 1, its varint, tag of field 2
+
+
+CONTRADICTIONS = (DecodeError, ValueError, IndexError, struct.error)
+"""What reading raises where content does not fit together although its checksum does; told as BlockCorrupt."""
 
 
 class BlockCorrupt(Exception):

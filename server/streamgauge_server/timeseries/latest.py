@@ -13,12 +13,11 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from streamgauge_server.internal import block_pb2
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar
-from streamgauge_server.timeseries.envelope import BlockCorrupt, seal, unseal
+from streamgauge_server.timeseries.envelope import CONTRADICTIONS, BlockCorrupt, seal, unseal
 from streamgauge_server.timeseries.frame import UNKNOWN_START, Frame, Ints
 
 
@@ -196,15 +195,21 @@ def encode_latest(samples: Mapping[int, LatestSample]) -> bytes:
 
 def decode_latest(data: bytes, metrics: Collection[int] | None = None) -> dict[int, LatestSample]:
     """Returns the newest samples, of some metrics or all. Raises BlockCorrupt."""
+    content = unseal(data)
     try:
-        message = block_pb2.Latest.FromString(unseal(data))
-        layout = _read_layout(message.schema)
-    except DecodeError as error:
-        raise BlockCorrupt("a row of latest values cannot be parsed") from error
-    cells, texts, pairs = message.cells, message.texts, layout.pairs
-    if len(cells) != layout.cells.size or len(texts) != layout.counts[3]:
-        raise BlockCorrupt("a row of latest values does not fit its schema")
-    unpacked = layout.cells.unpack(cells)
+        samples = _read(content)
+    except CONTRADICTIONS as error:
+        raise BlockCorrupt(f"a row of latest values contradicts itself: {error}") from error
+    if metrics is None:
+        return samples
+    return {metric: sample for metric, sample in samples.items() if metric in metrics}
+
+
+def _read(content: bytes) -> dict[int, LatestSample]:
+    message = block_pb2.Latest.FromString(content)
+    layout = _read_layout(message.schema)
+    pairs, texts = layout.pairs, message.texts
+    unpacked = layout.cells.unpack(message.cells)
     times, starts = unpacked[:pairs], unpacked[pairs : 2 * pairs]
     values: list[Scalar] = []
     lifetimes: list[int | float | None] = []
@@ -226,10 +231,7 @@ def decode_latest(data: bytes, metrics: Collection[int] | None = None) -> dict[i
     else:
         times *= len(values)
         starts *= len(values)
-    samples = zip(layout.metrics, map(_new, zip(times, values, starts, lifetimes, strict=True)), strict=True)
-    if metrics is None:
-        return dict(samples)
-    return {metric: sample for metric, sample in samples if metric in metrics}
+    return dict(zip(layout.metrics, map(_new, zip(times, values, starts, lifetimes, strict=True)), strict=True))
 
 
 class _Layout(NamedTuple):

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from google.protobuf.message import DecodeError
-
 from streamgauge_server.internal import block_pb2
 from streamgauge_server.model.values import ValueType
-from streamgauge_server.timeseries.envelope import BlockCorrupt
+from streamgauge_server.timeseries.envelope import CONTRADICTIONS, BlockCorrupt
 
 TYPE_ORDER = (ValueType.DOUBLE, ValueType.INT64, ValueType.BOOL, ValueType.STRING)
 """The order of the columns in a block."""
@@ -86,7 +84,7 @@ def prefixed_schema(prefix: bytes) -> Schema:
 def _read(stored: bytes) -> Schema:
     try:
         message = block_pb2.Schema.FromString(stored)
-    except DecodeError as error:
+    except CONTRADICTIONS as error:
         raise BlockCorrupt("a block's schema cannot be parsed") from error
     counts = _four(message.columns)
     if sum(counts) != len(message.metrics) or not message.rows:

@@ -10,12 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from streamgauge_server.internal import block_pb2
 from streamgauge_server.model.values import ValueType
 from streamgauge_server.timeseries import number_table, text_table
-from streamgauge_server.timeseries.envelope import BlockCorrupt, seal, unseal
+from streamgauge_server.timeseries.envelope import CONTRADICTIONS, BlockCorrupt, seal, unseal
 from streamgauge_server.timeseries.frame import Column, Frame, Ints
 from streamgauge_server.timeseries.number_table import LINES, Cell, NumberTable
 from streamgauge_server.timeseries.packing import squeeze, text_array, unsqueeze
@@ -91,8 +90,8 @@ def decode_summaries(stored: Sequence[bytes], metrics: Collection[int] | None = 
             if message.texts and (metrics is None or not _disjoint(metrics, message.text_metrics)):
                 texts.append(unsqueeze(message.texts))
         text = _text_table(texts) if texts else text_table.EMPTY
-    except DecodeError as error:
-        raise BlockCorrupt("a summary cannot be parsed") from error
+    except CONTRADICTIONS as error:
+        raise BlockCorrupt(f"a summary contradicts itself: {error}") from error
     joined = Summary(number_table.join(numbers), text)
     return joined if metrics is None else _only(joined, metrics)
 

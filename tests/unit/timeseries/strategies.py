@@ -28,47 +28,38 @@ VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
 STARTS = st.sampled_from([UNKNOWN_START, 0, 1_000, 2_000, INT64_MAX])
 
 
-@st.composite
-def values_of(draw: st.DrawFn, value_type: ValueType, size: int) -> Any:
-    """Arrays of a type. Few values are drawn and then repeated in drawn order: long arrays stay cheap."""
-    drawn = draw(st.lists(VALUES[value_type], min_size=1, max_size=6))
-    picks = random.Random(draw(st.integers(0, 2**32))).choices(drawn, k=size)
-    values = np.empty(size, DTYPES[value_type])
-    values[:] = picks
-    return values
+POOLS = st.fixed_dictionaries(
+    {value_type: st.lists(VALUES[value_type], min_size=1, max_size=4) for value_type in VALUES}
+)
+"""A few values of each type, for columns to pick from: long columns stay cheap to draw."""
 
 
-@st.composite
-def columns(draw: st.DrawFn, value_type: ValueType, rows: int, *, whole: bool = False) -> Column:
-    """Columns with any gaps, at least one value, and sometimes start times of their own."""
-    values = draw(values_of(value_type, rows))
+def _column(metric: int, rows: int, pool: dict[ValueType, list[Any]], starts: list[int], rng: random.Random) -> Column:
+    """Returns a column with any gaps, at least one value, and sometimes start times of its own."""
+    value_type = type_of(metric)
+    values = np.empty(rows, DTYPES[value_type])
+    values[:] = rng.choices(pool[value_type], k=rows)
     present: Any = None
-    if not whole and draw(st.booleans()):
-        rng = random.Random(draw(st.integers(0, 2**32)))
-        share = draw(st.sampled_from([0.02, 0.5, 0.98]))
+    if rng.random() < 0.5:
+        share = rng.choice([0.02, 0.5, 0.98])
         present = np.array([rng.random() < share for _ in range(rows)])
         present[rng.randrange(rows)] = True
-    starts = None
-    if draw(st.integers(0, 3)) == 0:
-        starts = np.array(random.Random(draw(st.integers(0, 99))).choices(draw(st.lists(STARTS, min_size=1)), k=rows))
-    return Column(value_type, values, present, starts)
+    own_starts = np.array(rng.choices(starts, k=rows)) if rng.random() < 0.25 else None
+    return Column(value_type, values, present, own_starts)
 
 
 @st.composite
-def frames(draw: st.DrawFn, *, max_rows: int = 200, metrics: int = 8) -> Frame:
+def frames(draw: st.DrawFn, *, max_rows: int = 200) -> Frame:
     """Frames within one day. The type of metric `m` is that of `type_of(m)`, so that any two frames may merge."""
-    rows = draw(st.sampled_from([1, 2, 31, 32, 33]) | st.integers(1, max_rows))
-    rows = min(rows, max_rows)
-    seed = draw(st.integers(0, 2**32))
-    spread = draw(st.sampled_from([400, MICROS_PER_DAY]))
-    offset = DAY * MICROS_PER_DAY
-    times = np.array(sorted(random.Random(seed).sample(range(spread), rows))) + offset
-    starts = draw(st.lists(STARTS, min_size=1, max_size=3))
-    ids = draw(st.sets(st.integers(0, metrics - 1) | st.sampled_from([127, 128, 2**40]), min_size=1, max_size=6))
+    rows = min(draw(st.sampled_from([1, 2, 31, 32, 33]) | st.integers(1, max_rows)), max_rows)
+    ids = draw(st.sets(st.integers(0, 7) | st.sampled_from([127, 128, 2**40]), min_size=1, max_size=6))
+    pool, starts = draw(POOLS), draw(st.lists(STARTS, min_size=1, max_size=3))
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    times = sorted(rng.sample(range(rng.choice([400, MICROS_PER_DAY])), rows))
     return Frame(
-        times,
-        np.sort(np.array(random.Random(seed).choices(starts, k=rows))),
-        {metric: draw(columns(type_of(metric), rows)) for metric in sorted(ids)},
+        np.array(times) + DAY * MICROS_PER_DAY,
+        np.sort(np.array(rng.choices(starts, k=rows))),
+        {metric: _column(metric, rows, pool, starts, rng) for metric in sorted(ids)},
     )
 
 
