@@ -19,8 +19,6 @@ GROWTH = "read_growth_10_to_1000_sources"
 MEASURED = 0
 """Number of the source that is read."""
 FEW, MANY = 10, 1_000
-READ_SECONDS = 20.0
-"""A bound on each side of a round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ def _command(session: Session, served: Served, question: Range) -> Command:
         session.bodies(question.name, [request.SerializeToString()]),
         callers=1,
         connections=1,
-        seconds=READ_SECONDS,
+        seconds=session.scale.read_seconds,
         calls=session.scale.read_calls,
         again=True,
         minimum_bytes=answer.ByteSize() // 2,

@@ -38,13 +38,32 @@ class Scale:
     """Sources in each round of the import, each with a day of readings."""
     read_rounds: int
     read_calls: int
-    """Serial calls of each side of a round."""
+    """Serial calls of each side of a round, unless they take longer than `read_seconds`."""
+    read_seconds: float
     crowd_step: int
     """Microseconds between two readings of the sources that are stored beside the one that is read."""
 
 
-FULL = Scale(15, 2.0, 5, 16, 15, 60, 15 * MICROS)
-QUICK = Scale(5, 1.0, 3, 6, 5, 25, 120 * MICROS)
+FULL = Scale(
+    call_rounds=15,
+    call_seconds=2.0,
+    import_rounds=5,
+    import_sources=16,
+    read_rounds=15,
+    read_calls=100,
+    read_seconds=2.0,
+    crowd_step=15 * MICROS,
+)
+QUICK = Scale(
+    call_rounds=5,
+    call_seconds=1.0,
+    import_rounds=3,
+    import_sources=6,
+    read_rounds=7,
+    read_calls=30,
+    read_seconds=0.5,
+    crowd_step=120 * MICROS,
+)
 
 
 @dataclass(frozen=True, slots=True)
