@@ -93,6 +93,7 @@ class PostgresCluster(Postgres):
     """A cluster in a temporary directory, reached by a socket there."""
 
     can_restart = True
+    settings = FAST
 
     def __init__(self, binaries: Path) -> None:
         # Not below pytest's directories: they are closed to the user that the server runs as, and their paths may be
@@ -113,7 +114,7 @@ class PostgresCluster(Postgres):
         self._call("pg_ctl", "-D", "data", "-m", "immediate", "-w", "stop")
 
     def start(self) -> None:
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self.directory}' {FAST}"
+        options = f"-c listen_addresses='' -c unix_socket_directories='{self.directory}' {self.settings}"
         self._call("pg_ctl", "-D", "data", "-w", "-t", "60", "-l", "log", "-o", options, "start")
 
     def remove(self) -> None:
@@ -141,7 +142,8 @@ class PostgresCluster(Postgres):
             raise RuntimeError(f"{program} failed: {done.stdout or ''}{log.read_text() if log.exists() else ''}")
 
 
-def _binaries() -> Path | None:
+def find_binaries() -> Path | None:
+    """Returns where the programs of a PostgreSQL server are, the newest ones, or None."""
     found = shutil.which("initdb")
     if found:
         return Path(found).resolve().parent
@@ -180,7 +182,7 @@ def pg_cluster() -> Iterator[Postgres]:
     if dsn := os.environ.get(DSN_VARIABLE):
         yield Postgres(make_url(dsn).set(drivername="postgresql"))
         return
-    binaries = _binaries()
+    binaries = find_binaries()
     if binaries is None:
         reason = f"no PostgreSQL server programs found, and {DSN_VARIABLE} is not set"
         if os.environ.get("CI"):

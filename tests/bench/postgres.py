@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests import conftest
+from tests.conftest import PostgresCluster, find_binaries
 
 
-class DurableCluster(conftest.PostgresCluster):
+class DurableCluster(PostgresCluster):
     """The tests' cluster without their shortcuts."""
 
-    def start(self) -> None:
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self.directory}'"
-        self._call("pg_ctl", "-D", "data", "-w", "-t", "60", "-l", "log", "-o", options, "start")
+    settings = ""
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -27,7 +25,7 @@ class DurableCluster(conftest.PostgresCluster):
 
 def available() -> bool:
     """Tells whether this machine has the programs of a PostgreSQL server."""
-    return conftest._binaries() is not None
+    return find_binaries() is not None
 
 
 @contextmanager
@@ -37,7 +35,7 @@ def cluster() -> Iterator[DurableCluster]:
     Raises:
         RuntimeError: there are no programs, or it does not start.
     """
-    binaries = conftest._binaries()
+    binaries = find_binaries()
     if binaries is None:
         raise RuntimeError("no PostgreSQL server programs found")
     started = DurableCluster(binaries)
