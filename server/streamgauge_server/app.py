@@ -123,6 +123,8 @@ class App:
         try:
             await self._start()
         except BaseException:
+            if self._server is not None:
+                await self._server.stop(None)
             await self._closing.aclose()
             raise
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
-from streamgauge._version import __version__
 
 from streamgauge_server import logs
 from streamgauge_server.configuration import ConfigurationError, Entry, load, reference, shown
@@ -41,7 +40,7 @@ def main() -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, package_name="streamgauge", prog_name="streamgauge-server")
+@click.version_option(package_name="streamgauge", prog_name="streamgauge-server")
 def cli() -> None:
     """The streamgauge server: metrics of data pipelines over gRPC.
 
@@ -202,7 +201,7 @@ def migrate_command(config_file: Path | None, assignments: Sequence[str], **flag
 def token() -> None:
     """Create, list and revoke access tokens, in the database itself.
 
-    As soon as a token exists, the server asks every caller for one (setting `auth`).
+    Within 5 seconds after the first one, running servers ask every caller for a token (setting `auth`).
     """
 
 

@@ -6,6 +6,8 @@ import asyncio
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,16 @@ def test_every_command_helps() -> None:
         result = CliRunner().invoke(cli, [*path, "--help"])
         assert result.exit_code == 0
         assert "Usage:" in result.output
+
+
+def test_the_command_line_is_free_of_grpc() -> None:
+    """The supervisor of several workers runs it."""
+    code = "import sys, streamgauge_server.cli; sys.exit('grpc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_it_tells_its_version() -> None:
+    assert re.fullmatch(r"streamgauge-server, version \d+\.\d+\.\d+\n", CliRunner().invoke(cli, ["--version"]).output)
 
 
 def test_the_flags_of_serve_are_settings() -> None:

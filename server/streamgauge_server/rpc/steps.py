@@ -112,7 +112,7 @@ class DeadlineStep:
             try:
                 return await call_next(call, request, context)
             except asyncio.CancelledError:
-                if not expired:
+                if not expired or context.done():
                     _note_cancellation(call, context)
                     raise
                 task.uncancel()
@@ -131,7 +131,8 @@ class DeadlineStep:
             try:
                 return await call_next(call, request, context)
             except asyncio.CancelledError:
-                if task not in self._told:
+                # A call that is just telling its own error has nothing else to tell.
+                if task not in self._told or context.done():
                     _note_cancellation(call, context)
                     raise
                 task.uncancel()
@@ -216,6 +217,8 @@ def _too_long(seconds: float) -> DomainError:
 
 
 def _note_cancellation(call: Call, context: ServicerContext) -> None:
+    if call.code is not grpc.StatusCode.OK:
+        return
     remaining = context.time_remaining()
     expired = remaining is not None and remaining <= 0
     call.code = grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
