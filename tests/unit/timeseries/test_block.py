@@ -29,7 +29,7 @@ FIRST = DAY * MICROS_PER_DAY
 MOMENTS = st.integers(0, MICROS_PER_DAY - 1).map(lambda offset: FIRST + offset)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(frames())
 def test_decoding_gives_back_every_sample(frame: Frame) -> None:
     decoded = decode(encode(frame).data)
@@ -41,7 +41,7 @@ def test_decoding_gives_back_every_sample(frame: Frame) -> None:
     }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(frames(), st.sets(st.integers(0, 9)))
 def test_decoding_some_metrics_leaves_the_others_out(frame: Frame, metrics: set[int]) -> None:
     decoded = decode(encode(frame).data, metrics)
@@ -49,7 +49,7 @@ def test_decoding_some_metrics_leaves_the_others_out(frame: Frame, metrics: set[
     assert exact(samples_of(decoded)) == [entry for entry in exact(samples_of(frame)) if entry[0] in metrics]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(MOMENTS, STARTS, observations)
 @example(FIRST, UNKNOWN_START, {metric: float(metric) for metric in range(0, 3_000, 4)})
 def test_a_single_observation_is_encoded_as_its_frame_would_be(
@@ -60,7 +60,7 @@ def test_a_single_observation_is_encoded_as_its_frame_would_be(
     assert encode(decode(block.data)) == block
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(frames())
 def test_a_block_knows_its_day_hours_and_metrics(frame: Frame) -> None:
     block = encode(frame)
@@ -72,7 +72,7 @@ def test_a_block_knows_its_day_hours_and_metrics(frame: Frame) -> None:
     assert set(metrics_of(block.data)) == frame.columns.keys()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(
         st.lists(observations, min_size=1, max_size=3).flatmap(

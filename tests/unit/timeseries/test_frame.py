@@ -39,7 +39,7 @@ def well_formed(frame: Frame) -> bool:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(FRAMES)
 def test_of_two_writes_to_a_moment_and_metric_the_later_stands(written: list[Frame]) -> None:
     frame = merge(written)
@@ -47,7 +47,7 @@ def test_of_two_writes_to_a_moment_and_metric_the_later_stands(written: list[Fra
     assert exact(samples_of(frame)) == exact(merged(written))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(frames(max_rows=60), frames(max_rows=60), frames(max_rows=60))
 def test_merging_is_associative_and_idempotent(a: Frame, b: Frame, c: Frame) -> None:
     together = exact(samples_of(merge([a, b, c])))
@@ -57,7 +57,7 @@ def test_merging_is_associative_and_idempotent(a: Frame, b: Frame, c: Frame) -> 
     assert exact(samples_of(merge([merge([a, b, c]), merge([a, b, c])]))) == together
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(runs(), min_size=1, max_size=3), st.randoms(use_true_random=False))
 def test_rows_in_any_order_with_repeated_moments_become_a_frame(written: list[Run], rng: object) -> None:
     laid = [frame_of(run) for run in written]
@@ -105,7 +105,7 @@ def test_one_metric_of_two_types_is_an_error() -> None:
         merge([integer, double])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(runs(), min_size=1, max_size=3))
 def test_days_hold_all_samples_once(written: list[Run]) -> None:
     frame = merge([frame_of(run) for run in written])
@@ -116,7 +116,7 @@ def test_days_hold_all_samples_once(written: list[Run]) -> None:
     assert exact(merged([part for _, part in days])) == exact(samples_of(frame))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(frames(max_rows=60), st.integers(0, 420), st.integers(0, 420), st.none() | st.sets(st.integers(0, 7)))
 def test_a_cut_holds_the_samples_of_its_range_and_metrics(
     frame: Frame, low: int, high: int, metrics: set[int] | None
@@ -133,7 +133,7 @@ def test_a_cut_holds_the_samples_of_its_range_and_metrics(
     assert part is None or exact(samples_of(part)) == exact(expected)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(frames(max_rows=60), st.lists(st.integers(0, 420), unique=True).map(sorted))
 def test_spans_of_time_pick_their_rows(frame: Frame, edges: list[int]) -> None:
     bounds = [DAY * MICROS_PER_DAY + edge for edge in edges]

@@ -37,7 +37,7 @@ def latest_rows(draw: st.DrawFn) -> dict[int, LatestSample]:
     return rows
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(latest_rows(), st.none() | st.sets(st.integers(0, 40)))
 def test_decoding_gives_back_every_newest_sample(rows: dict[int, LatestSample], metrics: set[int] | None) -> None:
     wanted = {metric: sample for metric, sample in rows.items() if metrics is None or metric in metrics}
@@ -62,7 +62,7 @@ def check(current: dict[int, LatestSample], samples: Samples, *, in_order: bool)
             assert sample.lifetime == lifetimes[metric]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(runs(days=1), min_size=1, max_size=5), st.booleans())
 def test_the_newest_sample_stands_whatever_the_order_of_arrival(written: list[Run], row_by_row: bool) -> None:
     current: dict[int, LatestSample] = {}
@@ -81,7 +81,7 @@ def test_the_newest_sample_stands_whatever_the_order_of_arrival(written: list[Ru
         check(decode_latest(encode_latest(current)), samples, in_order=False)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(runs(days=1), min_size=1, max_size=4))
 def test_data_in_order_always_have_a_lifetime(written: list[Run]) -> None:
     samples: Samples = {}

@@ -83,7 +83,7 @@ def loaded(blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence
     return without_data(blocks, needed(bare, start, end, bounds))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(HISTORIES, WINDOWS, RANGES, st.booleans(), st.randoms(use_true_random=False))
 def test_a_query_equals_the_reference_for_any_split_order_window_and_range(
     written: list[Run], window: Window, cut: list[int], chained: bool, rng: random.Random
@@ -99,7 +99,7 @@ def test_a_query_equals_the_reference_for_any_split_order_window_and_range(
     assert answer(aggregate(blocks, start, end, bounds, baseline=before)) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(HISTORIES, WINDOWS, RANGES)
 def test_summaries_and_samples_give_the_same_answer(written: list[Run], window: Window, cut: list[int]) -> None:
     start, end = cut
@@ -112,7 +112,7 @@ def test_summaries_and_samples_give_the_same_answer(written: list[Run], window: 
     assert answer(aggregate(by_hours, start, end, bounds)) == from_samples
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(HISTORIES, WINDOWS, RANGES, st.sets(st.integers(0, 9)))
 def test_asking_for_some_metrics_gives_the_same_for_them_and_no_others(
     written: list[Run], window: Window, cut: list[int], metrics: set[int]
@@ -125,7 +125,7 @@ def test_asking_for_some_metrics_gives_the_same_for_them_and_no_others(
     assert some == {metric: of_metric for metric, of_metric in everything.items() if metric in metrics}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(HISTORIES, WINDOWS, RANGES, st.sampled_from([0, 1, 1_800_000_000, 10 * MICROS_PER_DAY]))
 def test_samples_shortly_before_the_range_chain_the_first_increase(
     written: list[Run], window: Window, cut: list[int], reach: int
@@ -145,7 +145,7 @@ def test_samples_shortly_before_the_range_chain_the_first_increase(
     assert answer(table.chained(older)) == reference.windows(samples, start, end, bounds, chained=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(HISTORIES, MOMENTS, st.none() | st.sets(st.integers(0, 7)))
 def test_the_baseline_is_the_newest_sample_before(written: list[Run], before: int, metrics: set[int] | None) -> None:
     everything = store(written)
@@ -162,7 +162,7 @@ def test_the_baseline_is_the_newest_sample_before(written: list[Run], before: in
     assert {m: type(b.value) for m, b in found.items()} == {m: type(b.value) for m, b in expected.items()}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(HISTORIES, MOMENTS)
 def test_the_lifetime_is_the_first_value_and_all_increases(written: list[Run], before: int) -> None:
     everything = store(written)
@@ -172,7 +172,7 @@ def test_the_lifetime_is_the_first_value_and_all_increases(written: list[Run], b
     assert lifetime_of(everything) == reference.lifetimes(samples, FIRST * 2)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(HISTORIES, WINDOWS, RANGES)
 def test_increases_of_windows_add_up_to_the_growth_of_the_lifetime(
     written: list[Run], window: Window, cut: list[int]
