@@ -145,6 +145,19 @@ def test_a_store_with_other_sources_is_left_as_it_is(demo: Callable[..., Demo]) 
     subprocess.run(["bash", "-e", "-c", again.block], capture_output=True, timeout=60, check=True)
 
 
+def test_a_store_with_access_tokens_is_served_and_says_what_calls_need(demo: Callable[..., Demo]) -> None:
+    running = demo()
+    with Client(running.target) as client:
+        secret = client.tokens.create(["admin"]).secret
+    running.stop()
+    again = demo()
+    environment = {**os.environ, "STREAMGAUGE_TOKEN": secret}
+    done = subprocess.run(
+        ["bash", "-e", "-c", again.block], capture_output=True, text=True, timeout=60, check=True, env=environment
+    )
+    assert f"sources/{SOURCE}" in done.stdout
+
+
 def test_a_taken_port_gives_the_next_and_says_so(demo: Callable[..., Demo]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -167,7 +167,7 @@ _OUTPUT = click.option(
     help="How to print the answer.",
 )
 _SHOW_GRPCURL = click.option(
-    "--show-grpcurl", is_flag=True, help="Print the grpcurl line that does the same, and do nothing."
+    "--show-grpcurl", is_flag=True, help="Print the grpcurl line of the (first) call, and do nothing."
 )
 
 

@@ -29,6 +29,8 @@ def import_(session: Session, shift_to_now: bool) -> None:
 
     Doing it again at the same time changes nothing.
     """
+    if session.show_grpcurl:
+        raise click.UsageError("the import is many calls, so there is no one line for grpcurl")
     run = recorded_run.load()
     if shift_to_now:
         run = run.moved_to(datetime.now(UTC))

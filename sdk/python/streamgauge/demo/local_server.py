@@ -17,8 +17,6 @@ PORTS_TO_TRY = 100
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
-_SERVE = "from streamgauge_server.cli import main; main()"
-
 
 class ServerFailed(Exception):
     """The server did not start, or ended by itself. The message names its log."""
@@ -52,7 +50,7 @@ class LocalServer:
         arguments = ["serve", "--listen", self.target, "--database", f"sqlite:///{self._database}"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, *arguments],
+                [sys.executable, "-m", "streamgauge_server", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -65,8 +63,11 @@ class LocalServer:
     def wait(self) -> None:
         """Returns when the server has ended by itself, which it should not: raises ServerFailed."""
         assert self._process is not None
-        code = self._process.wait()
-        raise ServerFailed(f"the server ended by itself with {code}{self._end_of_log()}")
+        # Not Popen.wait: the kernel may give a signal to a thread of gRPC, and then nothing wakes the main thread,
+        # which alone runs Python's handlers.
+        while self._process.poll() is None:
+            time.sleep(0.2)
+        raise ServerFailed(f"the server ended by itself with {self._process.returncode}{self._end_of_log()}")
 
     def stop(self) -> None:
         """Stops the server in order: it drains what is under way. After 30 s, or a second Ctrl-C, at once."""

@@ -95,6 +95,16 @@ with Client("{target}") as client:
 EOF"""
 
 
+def lines_with_token(programs: Programs, target: str) -> str:
+    """Returns the block for a store that has access tokens, where calls need one."""
+    return f"""\
+# The services
+{programs.grpcurl} -plaintext {target} list
+
+# The sources; calls need an access token here, in the variable STREAMGAUGE_TOKEN
+{programs.streamgauge} sources list --target {target}"""
+
+
 def _whole_minutes(first: datetime, last: datetime) -> tuple[datetime, datetime]:
     return first.replace(second=0, microsecond=0), last.replace(second=0, microsecond=0) + _MINUTE
 

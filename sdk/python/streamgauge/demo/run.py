@@ -13,7 +13,7 @@ from rich.console import Console
 from streamgauge.client import Client
 from streamgauge.demo import loader, next_steps, recorded_run
 from streamgauge.demo.local_server import LocalServer, free_port
-from streamgauge.errors import SourceNotFoundError
+from streamgauge.errors import SourceNotFoundError, UnauthenticatedError
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -31,9 +31,7 @@ def run(directory: Path, wanted_port: int) -> None:
     try:
         server.start()
         with Client(server.target) as client:
-            if next(iter(client.sources.list(page_size=1)), None) is None:
-                _fill(client)
-            steps = next_steps.lines(_programs(), server.target, _seen(client))
+            steps = _prepare(client)
         if port != wanted_port:
             print(f"Port {wanted_port} is taken, so the port is {port}.")
         print(f"The server listens on {server.target}; its store and its log are in {directory}.")
@@ -43,6 +41,17 @@ def run(directory: Path, wanted_port: int) -> None:
         print("\nStopping the server.", flush=True)
     finally:
         server.stop()
+
+
+def _prepare(client: Client) -> str:
+    """Fills an empty store, and returns what can be tried."""
+    programs = next_steps.Programs.beside(Path(sys.executable), Path.cwd())
+    try:
+        if next(iter(client.sources.list(page_size=1)), None) is None:
+            _fill(client)
+        return next_steps.lines(programs, client.target, _seen(client))
+    except UnauthenticatedError:  # somebody has created an access token in this store: it is in use, and not ours
+        return next_steps.lines_with_token(programs, client.target)
 
 
 def _fill(client: Client) -> None:
@@ -71,10 +80,6 @@ def _seen(client: Client) -> tuple[datetime, datetime] | None:
     if written.first_time is None or written.last_time is None:
         return None
     return written.first_time, written.last_time
-
-
-def _programs() -> next_steps.Programs:
-    return next_steps.Programs.beside(Path(sys.executable), Path.cwd())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
