@@ -17,7 +17,7 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -114,7 +114,8 @@ def _print_table(table: Table, console: Console) -> None:
     if table.headers:
         grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
         for header in table.headers:
-            grid.add_column(header.lstrip(">"), justify="right" if header.startswith(">") else "left")
+            justify: JustifyMethod = "right" if header.startswith(">") else "left"
+            grid.add_column(header.lstrip(">"), justify=justify, overflow="fold")
         for row in table.rows:
             grid.add_row(*(Text(cell) for cell in row))
         console.print(grid)
