@@ -32,9 +32,8 @@ from streamgauge_server.timeseries.windows import WindowTable as WindowTable
 class StoredBlock:
     """A row of the table `blocks`, see `block.Block`; `data` is None while it is not loaded.
 
-    Not frozen: there are thousands in an answer, and frozen instances take three times as long to make.
-
-    `seq` orders the blocks of a subject: where samples repeat, the block with the higher one wins.
+    `seq` orders the blocks of a subject: where samples repeat, the block with the higher one wins. Not frozen, because
+    there are thousands in an answer and frozen instances take three times as long to make.
     """
 
     seq: int
@@ -86,7 +85,7 @@ def aggregate(
     """
     start, end, bounds = _asked(start, end, bounds, since)
     plan = _plan(blocks, start, end, bounds)
-    pieces = _pieces(plan, bounds, metrics)
+    pieces = _pieces(plan, bounds, None if metrics is None else frozenset(metrics))
     edges = np.array(bounds, np.int64)
     tables: list[tuple[NumberTable | TextTable, Ints]] = []
     for table in number_table.by_type(number_table.join([piece.numbers for piece in pieces])):
@@ -198,6 +197,8 @@ class _Plan:
 def _plan(blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[int]) -> _Plan:
     low, high = max(start, bounds[0]), min(end, bounds[-1])
     plan = _Plan(low, high)
+    if low >= high:
+        return plan
     by_day: dict[int, list[StoredBlock]] = {}
     for block in blocks:
         if block.first_time < high and block.last_time >= low:
@@ -291,7 +292,6 @@ def _sampled_piece(plan: _Plan, bounds: Sequence[int], metrics: Collection[int] 
     data = [block.data for block in plan.sampled if block.data is not None]
     if len(data) != len(plan.sampled):
         raise ValueError("samples are needed of blocks that are not loaded")
-
     frame = decode_many(data, metrics, _spans(plan))
     buckets: Ints = np.searchsorted(np.array(bounds, np.int64), frame.times, side="right")
     if plan.days or plan.hours:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamgauge_server.timeseries.frame import Frame
 from streamgauge_server.timeseries.latest import LatestSample, advance, advance_row
@@ -33,7 +33,8 @@ def _cell(value: Any) -> Any:
     return (type(value).__name__, value)
 
 
-@given(st.lists(frames(), min_size=1, max_size=3))
+@settings(max_examples=60, deadline=None)
+@given(st.lists(frames(max_rows=60), min_size=1, max_size=3))
 def test_a_frame_moves_the_latest_samples_as_its_observations_do(
     history: list[Frame],
 ) -> None:

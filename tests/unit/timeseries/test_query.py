@@ -233,6 +233,13 @@ def test_missing_samples_are_an_error_and_no_gap() -> None:
         aggregate(without_data(store([run]), set()), FIRST, FIRST + 5, [FIRST, FIRST + 5])
 
 
+def test_a_range_outside_the_windows_answers_no_metric() -> None:
+    blocks = store([Run(FIRST, 60_000_000, 90, frozenset({1}), (5,), 0.0, 1, False, False)])
+    hour = [FIRST, FIRST + MICROS_PER_HOUR]
+    assert aggregate(blocks, FIRST + MICROS_PER_HOUR, FIRST + MICROS_PER_DAY, hour).metrics == ()
+    assert aggregate(blocks, FIRST + 60, FIRST + 5, hour).metrics == ()
+
+
 def test_nothing_stored_answers_no_metric() -> None:
     table = aggregate([], FIRST, FIRST + 5, [FIRST, FIRST + 5])
     assert table.metrics == ()
