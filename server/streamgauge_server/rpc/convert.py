@@ -64,6 +64,10 @@ class Violations:
         number = getattr(message, field)
         return self._member(number, enum, prefix + field) or default if number else default
 
+    def required_enum(self, message: Any, field: str, enum: type[_E], prefix: str = "") -> _E | None:
+        """Returns an enum field as a domain enum, None when it is not set or unknown, which is wrong either way."""
+        return self._member(getattr(message, field), enum, prefix + field)
+
     def enums(self, message: Any, field: str, enum: type[_E]) -> tuple[_E, ...]:
         """Returns a repeated enum field, each member at most once."""
         members: list[_E] = []

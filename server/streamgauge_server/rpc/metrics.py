@@ -108,7 +108,7 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
         violations = convert.Violations()
         window = None
         if request.HasField("window"):
-            unit = violations.enum(request.window, "unit", WindowUnit, None, "window.")
+            unit = violations.required_enum(request.window, "unit", WindowUnit, "window.")
             window = Window(unit or WindowUnit.HOUR, request.window.count if request.window.count else 1)
         question = Question(
             subjects=request.subjects,

@@ -137,10 +137,10 @@ class MetricsQuery:
                 continue
             of_subject = {part: tables[i] for part, i in parts[subject].items() if i in tables}
             descriptors = await self._descriptors_of(caller.tenant, subject.kind, of_subject.values(), named)
-            groups = [(p, {p: t}) for p, t in sorted(of_subject.items())] if question.by_part else [("", of_subject)]
+            groups = _by_part(of_subject) if question.by_part else {"": of_subject}
             series.extend(
                 _series(subject, part, group, descriptors, question, seconds, shifted=cumulative)
-                for part, group in groups
+                for part, group in groups.items()
             )
         unknown = [subject for subject in subjects if subject not in parts]
         return Answer(start, end, bounds, series, unknown)
@@ -195,6 +195,11 @@ class MetricsQuery:
         ids = {metric for table in tables for metric in table.metrics}
         known = await self._descriptors.by_id(tenant, kind, ids)
         return sorted((known[i] for i in ids), key=lambda descriptor: descriptor.metric)
+
+
+def _by_part(tables: Mapping[str, WindowTable]) -> dict[str, dict[str, WindowTable]]:
+    """Groups tables so that each part is answered by itself; the subject as a whole is no part if it has no samples."""
+    return {part: {part: table} for part, table in sorted(tables.items()) if part or table.metrics or len(tables) == 1}
 
 
 def _series(
