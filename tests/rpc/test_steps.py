@@ -249,6 +249,25 @@ async def test_a_call_over_the_servers_limit_ends_with_the_limit_in_its_details(
     assert gate.cancelled
 
 
+async def test_calls_expire_one_after_the_other_and_finished_ones_not_at_all(serve: Any) -> None:
+    gates = {name: Gate() for name in ("First", "Second", "Done")}
+    async with serve({name: unary(gate.handle) for name, gate in gates.items()}, max_call_seconds=0.2) as bare:
+        calls = {}
+        for name, gate in gates.items():
+            calls[name] = asyncio.ensure_future(bare.unary(name))
+            await gate.entered.wait()
+        gates["Done"].open.set()
+        assert await calls["Done"] == b"done"
+        for name in ("First", "Second"):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await calls[name]
+            assert info(caught.value).reason == "DEADLINE_EXCEEDED"
+        # The timer of the calls before has fired: a later one is bounded all the same.
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await bare.unary("First")
+        assert info(caught.value).reason == "DEADLINE_EXCEEDED"
+
+
 async def test_the_servers_limit_holds_although_the_caller_allows_more(serve: Any) -> None:
     gate = Gate()
     async with serve({"Wait": unary(gate.handle)}, max_call_seconds=0.05) as bare:

@@ -72,15 +72,20 @@ class DeadlineStep:
 
     def __init__(self, max_call_seconds: float) -> None:
         self._cap = max_call_seconds
+        # Every call has the same time, so the first to begin is the first to expire: one timer for all of them, where
+        # a timer per call would cost more than all other steps.
+        self._expiries: dict[asyncio.Task[Any], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._streams: set[asyncio.Task[Any]] = set()
-        self._told: set[asyncio.Task[Any]] = set()
+        self._stopped: set[asyncio.Task[Any]] = set()
+        """Tasks that this step has cancelled."""
         self._draining = False
 
     def drain(self) -> None:
         """Ends all streams with SHUTTING_DOWN, and every stream that begins from now on. Unary calls go on."""
         self._draining = True
-        for task in self._streams - self._told:
-            self._told.add(task)
+        for task in self._streams - self._stopped:
+            self._stopped.add(task)
             task.cancel()
 
     def wrap(self, method: Method, call_next: Handler) -> Handler:
@@ -100,27 +105,37 @@ class DeadlineStep:
                     _note_cancellation(call, context)
                     raise
             task = _current_task()
-            expired = False
-
-            def expire() -> None:
-                nonlocal expired
-                expired = True
-                task.cancel()
-
-            # A timer of our own: `asyncio.timeout` does the same at twice the price.
-            timer = asyncio.get_running_loop().call_later(cap, expire)
+            self._begin(task, cap)
             try:
                 return await call_next(call, request, context)
             except asyncio.CancelledError:
-                if not expired or context.done():
+                if task not in self._stopped or context.done():
                     _note_cancellation(call, context)
                     raise
                 task.uncancel()
                 await fail(context, call, _too_long(cap))
             finally:
-                timer.cancel()
+                self._expiries.pop(task, None)
+                self._stopped.discard(task)
 
         return capped
+
+    def _begin(self, task: asyncio.Task[Any], cap: float) -> None:
+        loop = task.get_loop()
+        self._expiries[task] = expiry = loop.time() + cap
+        if self._timer is None:
+            self._timer = loop.call_at(expiry, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        for task, expiry in list(self._expiries.items()):
+            if expiry > now:
+                self._timer = loop.call_at(expiry, self._expire, loop)
+                break
+            del self._expiries[task]
+            self._stopped.add(task)
+            task.cancel()
 
     def _until_drained(self, call_next: Handler) -> Handler:
         async def until_drained(call: Call, request: Any, context: ServicerContext) -> Any:
@@ -132,14 +147,14 @@ class DeadlineStep:
                 return await call_next(call, request, context)
             except asyncio.CancelledError:
                 # A call that is just telling its own error has nothing else to tell.
-                if task not in self._told or context.done():
+                if task not in self._stopped or context.done():
                     _note_cancellation(call, context)
                     raise
                 task.uncancel()
                 await fail(context, call, shutting_down())
             finally:
                 self._streams.discard(task)
-                self._told.discard(task)
+                self._stopped.discard(task)
 
         return until_drained
 
