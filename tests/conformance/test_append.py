@@ -14,7 +14,7 @@ from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.block import encode_row
 from streamgauge_server.timeseries.frame import UNKNOWN_START
 
-from tests.conformance.conftest import MAX_DAY, START, Observer, OpenStore, row_write
+from tests.conformance.conftest import MAX_DAY, START, Observer, OpenStore, row_write, source_key
 
 
 async def test_thirty_two_concurrent_writers_of_one_subject_lose_nothing(observer: Observer) -> None:
@@ -215,3 +215,20 @@ async def test_one_append_may_have_more_blocks_than_a_transaction_of_several(obs
     )
     assert len(await observer.samples(subject)) == 2_501
     assert await observer.latest_values() == {1: times[-1]}
+
+
+async def test_a_closed_store_refuses_every_call(open_store: OpenStore) -> None:
+    store = await open_store()
+    await store.close()
+    calls = (
+        store.ping(),
+        store.sources.list("t", limit=1),
+        store.sources.create("t", "s"),
+        store.blocks.append([]),
+        store.subjects.resolve("t", [source_key("s")]),
+    )
+    for call in calls:
+        with pytest.raises(DomainError) as refused:
+            await call
+        assert refused.value.reason == Reason.SHUTTING_DOWN
+    await store.close()

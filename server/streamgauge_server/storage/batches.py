@@ -12,8 +12,8 @@ BATCH = 500
 """Keys in one statement: with three parameters each, far under the 32,766 that SQLite and PostgreSQL allow."""
 
 
-def batches(keys: Iterable[T]) -> Iterator[list[T]]:
-    """Yields the keys in order, at most `BATCH` at a time."""
+def batches(keys: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
+    """Yields the keys in order, at most `size` at a time."""
     remaining = iter(keys)
-    while batch := list(islice(remaining, BATCH)):
+    while batch := list(islice(remaining, size)):
         yield batch

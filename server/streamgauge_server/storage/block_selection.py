@@ -6,9 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-BlockTuple = tuple[int, int, int, int, int, int, int, bytes | None, bytes | None, bytes | None]
-"""Subject id, then the fields of `timeseries.query.StoredBlock` in their order."""
-
 
 @dataclass(frozen=True, slots=True)
 class ListSyntax:
@@ -40,7 +37,10 @@ class BlockSelection:
     newest_day_only: bool = False
 
     def sql(self, syntax: ListSyntax) -> str:
-        """Returns the statement with its parameters written $1, $2, ..."""
+        """Returns the statement with its parameters written $1, $2, ...
+
+        Its columns are the subject id, then the fields of `StoredBlock` in their order.
+        """
         hours = "some" if self.hour_days else "all" if self.hour_days is None else "none"
         return _sql(self.summaries, hours, self.newest_day_only, syntax)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, select, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.storage import tables
+from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.block_selection import BlockSelection
 from streamgauge_server.storage.database import Database, LatestTuple, SubjectTuple
 from streamgauge_server.storage.group_commit import GroupCommit
@@ -30,6 +32,9 @@ __all__ = ["Blocks", "LatestRow", "RequestRecord", "SubjectGone", "SubjectWrite"
 
 DATA_BELOW_ROWS = SUMMARY_MIN_ROWS
 """By default blocks of fewer rows are loaded with their data: they have no summaries."""
+
+SUBJECTS_AT_ONCE = 100
+"""Subjects whose blocks one statement loads: other calls get their turn in between."""
 
 Enough = Callable[[int, Sequence[StoredBlock]], bool]
 
@@ -89,7 +94,7 @@ class Blocks:
 
         `data` is filled in for blocks of fewer than `data_below_rows` rows, None for others. Summaries are None without
         `summaries`; with `hour_summary_days`, those of hours are filled in for these days only. Subjects without blocks
-        have an empty list. One statement.
+        have an empty list. One statement per 100 subjects.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
@@ -104,7 +109,10 @@ class Blocks:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        return dict(await self._database.block_data(keys)) if keys else {}
+        found: dict[int, bytes] = {}
+        for batch in batches(keys):
+            found.update(await self._database.block_data(batch))
+        return found
 
     async def days_before(
         self,
@@ -117,9 +125,9 @@ class Blocks:
         """Returns what a baseline needs: the newest blocks of subjects before a day, whole days of them.
 
         First the newest day that holds anything; then, for subjects of which `enough(subject_id, blocks)` is false, the
-        30 days before it as well; then everything earlier: at most three statements. Without `enough` any block is
-        enough. Subjects without blocks have an empty list; blocks come with day summaries, without those of hours, and
-        with data below `data_below_rows`, sorted by (day, seq).
+        30 days before it as well; then everything earlier: at most three statements (per 100 subjects). Without
+        `enough` any block is enough. Subjects without blocks have an empty list; blocks come with day summaries,
+        without those of hours, and with data below `data_below_rows`, sorted by (day, seq).
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
@@ -180,9 +188,9 @@ class Blocks:
 
     async def _load(self, selection: BlockSelection) -> dict[int, list[StoredBlock]]:
         found: dict[int, list[StoredBlock]] = {id_: [] for id_ in selection.subject_ids}
-        if found:
-            for row in await self._database.blocks(selection):
-                found[row[0]].append(StoredBlock(*row[1:]))
+        for ids in batches(found, SUBJECTS_AT_ONCE):
+            for subject_id, block in await self._database.blocks(replace(selection, subject_ids=ids)):
+                found[subject_id].append(block)
         return found
 
 

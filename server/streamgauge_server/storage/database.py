@@ -7,9 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection
 
-from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
+from streamgauge_server.storage.block_selection import BlockSelection
 from streamgauge_server.storage.records import Append, Outcome
 from streamgauge_server.storage.urls import Engine, StoreUrl
+from streamgauge_server.timeseries.query import StoredBlock
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Database(Protocol):
     `read` and `write` run a plain function of a connection as one transaction. The function may run twice, after a lost
     connection or a conflict with another transaction, so its only effects are those on the database. Errors of the
     driver come out as `DomainError` STORE_UNAVAILABLE where the store is to blame. A text with the character U+0000,
-    which PostgreSQL cannot keep, is INVALID_FIELD there.
+    which PostgreSQL cannot keep, is INVALID_FIELD there. After `close` every call is SHUTTING_DOWN.
     """
 
     engine: Engine
@@ -54,8 +55,8 @@ class Database(Protocol):
         """Returns the ids of those subject parts that exist, in one statement."""
         ...
 
-    async def blocks(self, selection: BlockSelection) -> Sequence[BlockTuple]:
-        """Returns the blocks of a selection, in one statement."""
+    async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
+        """Returns the blocks of a selection with their subject ids, in one statement."""
         ...
 
     async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:

@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from streamgauge_server.model.errors import DomainError, Reason
-from streamgauge_server.storage.errors import is_store_unavailable
+from streamgauge_server.storage.errors import closed, is_store_unavailable
 from streamgauge_server.storage.records import Append, Outcome, RequestRecord, SubjectGone
 
 MAX_BLOCKS = 1_000
@@ -60,7 +59,7 @@ class GroupCommit:
         while not self._closing and (self._held_back or not self._has_room(append)):
             await self._room()
         if self._closing:
-            raise DomainError(Reason.SHUTTING_DOWN, "the store is closing; nothing of this call was stored")
+            raise closed()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="group-commit")
         entry = _Waiting(append, asyncio.get_running_loop().create_future())

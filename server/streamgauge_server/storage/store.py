@@ -60,7 +60,7 @@ class Store:
         """Opens the store at a URL: `sqlite:///path`, `sqlite://:memory:` or `postgresql://...` (see `urls.parse_url`).
 
         A store in memory is migrated here, any other must have been (`migrate.migrate`). `pool_size` is how many reads
-        run at the same time; PostgreSQL needs three connections more.
+        run at the same time; PostgreSQL needs four connections more.
 
         Raises:
             ValueError: the URL is malformed or names an engine that is not supported, or `pool_size` is below 1.

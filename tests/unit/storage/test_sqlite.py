@@ -202,7 +202,7 @@ class TestThreads:
         await asyncio.sleep(0)
         await threads.close()
         assert await asyncio.gather(*jobs) == list(range(10))
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(DomainError, match="closing"):
             await threads.run(lambda c: c)
 
 

@@ -13,20 +13,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from streamgauge_server.storage.append_plan import AppendPlan
-from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
+from streamgauge_server.storage.block_selection import BlockSelection
 from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.dialects import postgresql_statements as statements
 from streamgauge_server.storage.dialects.postgresql_errors import ConnectionLost, is_conflict, is_lost, translate
 from streamgauge_server.storage.dialects.postgresql_statements import Driver
+from streamgauge_server.storage.errors import closed
 from streamgauge_server.storage.records import Append, Outcome
 from streamgauge_server.storage.urls import Engine, StoreUrl
+from streamgauge_server.timeseries.query import StoredBlock
 
 T = TypeVar("T")
 
 ATTEMPTS = 5
 """How often a transaction is tried that loses against others."""
-SHARED_CONNECTIONS = 3
-"""Connections beside the pool: one for the append transaction, two for the shared look-ups."""
+SHARED_CONNECTIONS = 4
+"""Connections beside the pool: for the append transaction, the two shared look-ups and the ping."""
 CONNECT_SECONDS = 5.0
 POOL_SECONDS = 10.0
 """How long a read waits for a connection of the pool."""
@@ -76,6 +78,7 @@ class PostgresqlDatabase:
         # Single statements need no transaction of their own: that saves two round trips.
         self._readers = self._pool.execution_options(isolation_level="AUTOCOMMIT")
         self._shared = self._create_pool(url, SHARED_CONNECTIONS)
+        self._closed = False
 
     def _create_pool(self, url: StoreUrl, size: int) -> AsyncEngine:
         return create_async_engine(
@@ -146,7 +149,7 @@ class PostgresqlDatabase:
         """See `Database.subject_ids`."""
         return await self._run_driver(self._shared, lambda connection: statements.subject_ids(connection, keys))
 
-    async def blocks(self, selection: BlockSelection) -> Sequence[BlockTuple]:
+    async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """See `Database.blocks`."""
         return await self._run_driver(self._pool, lambda connection: statements.blocks(connection, selection))
 
@@ -160,7 +163,7 @@ class PostgresqlDatabase:
         async def show(connection: Driver) -> str:
             return cast(str, await connection.fetchval("SELECT current_setting('server_version')"))
 
-        return await self._run_driver(self._pool, show)
+        return await self._run_driver(self._shared, show)
 
     def has_item(self, document: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
         """See `Database.has_item`."""
@@ -168,6 +171,7 @@ class PostgresqlDatabase:
 
     async def close(self) -> None:
         """See `Database.close`."""
+        self._closed = True
         await self._shared.dispose()
         await self._pool.dispose()
 
@@ -190,6 +194,8 @@ class PostgresqlDatabase:
     async def _run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         conflicts = broken = 0
         while True:
+            if self._closed:
+                raise closed()
             try:
                 return await attempt()
             except Exception as error:

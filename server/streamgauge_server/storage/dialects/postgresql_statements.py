@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
-from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple, ListSyntax
+from streamgauge_server.storage.block_selection import BlockSelection, ListSyntax
 from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
+from streamgauge_server.timeseries.query import StoredBlock
 
 _LISTS = ListSyntax(
     member=lambda expression, number, item: f"{expression} = ANY(${number}::{item}[])",
@@ -150,9 +151,10 @@ async def subject_ids(connection: Driver, keys: Collection[SubjectPartTuple]) ->
     return {(tenant, kind, name, part): id_ for tenant, kind, name, part, id_ in rows}
 
 
-async def blocks(connection: Driver, selection: BlockSelection) -> Sequence[BlockTuple]:
+async def blocks(connection: Driver, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
     """See `Database.blocks`."""
-    return cast(Sequence[BlockTuple], await connection.fetch(selection.sql(_LISTS), *selection.parameters))
+    rows = await connection.fetch(selection.sql(_LISTS), *selection.parameters)
+    return [(row[0], StoredBlock(*row[1:])) for row in rows]
 
 
 async def block_data(connection: Driver, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:

@@ -1,4 +1,4 @@
-"""SQLite: a file with one writer thread and some reader threads, or a database in memory with one thread for all."""
+"""SQLite: a file with a thread to write, one to look up and some to read, or a database in memory with one for all."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from sqlalchemy import Engine as SqlEngine
 from sqlalchemy.pool import NullPool
 
 from streamgauge_server.storage.append_plan import AppendPlan
-from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple
+from streamgauge_server.storage.block_selection import BlockSelection
 from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.dialects import sqlite_statements as statements
 from streamgauge_server.storage.dialects.sqlite_errors import FileMoved, is_broken, is_passing, translate
 from streamgauge_server.storage.dialects.sqlite_thread import ConnectionThreads
 from streamgauge_server.storage.records import Append, Outcome
 from streamgauge_server.storage.urls import Engine, StoreUrl
+from streamgauge_server.timeseries.query import StoredBlock
 
 T = TypeVar("T")
 
@@ -132,11 +133,11 @@ class SqliteDatabase:
         self._sql_engine = create_sql_engine(url)
         self._writer = ConnectionThreads(self._link_to_write, 1, "sqlite-write", is_broken)
         # A database in memory belongs to its connection, so reads and writes take turns on it.
-        self._readers = (
-            self._writer
-            if url.in_memory
-            else ConnectionThreads(self._link_to_read, pool_size, "sqlite-read", is_broken)
-        )
+        self._readers = self._lookups = self._writer
+        if not url.in_memory:
+            self._readers = ConnectionThreads(self._link_to_read, pool_size, "sqlite-read", is_broken)
+            # The short look-ups of every call do not wait behind long reads.
+            self._lookups = ConnectionThreads(self._link_to_read, 1, "sqlite-look-up", is_broken)
 
     @classmethod
     async def open(cls, url: StoreUrl, *, pool_size: int) -> SqliteDatabase:
@@ -168,7 +169,7 @@ class SqliteDatabase:
             with link.sql.begin():
                 return work(link.sql)
 
-        return await self._select(transaction)
+        return await self._select(self._readers, transaction)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """See `Database.write`."""
@@ -199,21 +200,19 @@ class SqliteDatabase:
 
     async def latest(self, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
         """See `Database.latest`."""
-        return await self._select(lambda link: statements.latest(link.driver, subjects))
+        return await self._select(self._lookups, lambda link: statements.latest(link.driver, subjects))
 
     async def subject_ids(self, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
         """See `Database.subject_ids`."""
-        return await self._select(lambda link: statements.subject_ids(link.driver, keys))
+        return await self._select(self._lookups, lambda link: statements.subject_ids(link.driver, keys))
 
-    async def blocks(self, selection: BlockSelection) -> Sequence[BlockTuple]:
+    async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """See `Database.blocks`."""
-        return await self._run(
-            self._readers, lambda link: statements.blocks(link.driver, selection), interruptible=True
-        )
+        return await self._select(self._readers, lambda link: statements.blocks(link.driver, selection))
 
     async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
         """See `Database.block_data`."""
-        return await self._select(lambda link: statements.block_data(link.driver, keys))
+        return await self._select(self._readers, lambda link: statements.block_data(link.driver, keys))
 
     async def version(self) -> str:
         """See `Database.version`."""
@@ -222,7 +221,7 @@ class SqliteDatabase:
             link.driver.execute("PRAGMA schema_version").fetchone()
             return sqlite3.sqlite_version
 
-        return await self._select(read_header)
+        return await self._select(self._lookups, read_header)
 
     def has_item(self, document: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
         """See `Database.has_item`."""
@@ -231,13 +230,12 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         """See `Database.close`. The writer goes last: it folds the write-ahead log into the file."""
-        if self._readers is not self._writer:
-            await self._readers.close()
-        await self._writer.close()
+        for threads in (self._readers, self._lookups, self._writer):
+            await threads.close()
         self._sql_engine.dispose()
 
-    async def _select(self, work: Callable[[_Link], T]) -> T:
-        return await self._run(self._readers, work, interruptible=True)
+    async def _select(self, threads: ConnectionThreads[_Link], work: Callable[[_Link], T]) -> T:
+        return await self._run(threads, work, interruptible=True)
 
     async def _run(
         self, threads: ConnectionThreads[_Link], work: Callable[[_Link], T], *, interruptible: bool = False

@@ -8,9 +8,10 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
-from streamgauge_server.storage.block_selection import BlockSelection, BlockTuple, ListSyntax
+from streamgauge_server.storage.block_selection import BlockSelection, ListSyntax
 from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
+from streamgauge_server.timeseries.query import StoredBlock
 
 _LISTS = ListSyntax(
     member=lambda expression, number, _: f"{expression} IN (SELECT value FROM json_each(${number}))",
@@ -110,10 +111,11 @@ def subject_ids(connection: sqlite3.Connection, keys: Collection[SubjectPartTupl
     return {(tenant, kind, name, part): id_ for tenant, kind, name, part, id_ in rows}
 
 
-def blocks(connection: sqlite3.Connection, selection: BlockSelection) -> Sequence[BlockTuple]:
+def blocks(connection: sqlite3.Connection, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
     """See `Database.blocks`."""
     parameters = [json.dumps(item) if isinstance(item, list) else item for item in selection.parameters]
-    return connection.execute(_numbered(selection.sql(_LISTS)), parameters).fetchall()
+    rows = connection.execute(_numbered(selection.sql(_LISTS)), parameters)
+    return [(row[0], StoredBlock(*row[1:])) for row in rows]
 
 
 def block_data(connection: sqlite3.Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:

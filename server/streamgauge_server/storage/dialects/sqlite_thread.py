@@ -13,6 +13,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
+from streamgauge_server.storage.errors import closed
+
 T = TypeVar("T")
 
 
@@ -79,9 +81,12 @@ class ConnectionThreads(Generic[C]):
 
         A caller that is cancelled takes back a job that has not begun; one that runs goes on unless it is
         `interruptible`.
+
+        Raises:
+            DomainError: SHUTTING_DOWN after `close`; and whatever the job raises.
         """
         if self._closed:
-            raise RuntimeError("the store is closed")
+            raise closed()
         job = _Job(work, asyncio.get_running_loop())
         self._jobs.put(job)
         try:
@@ -95,7 +100,9 @@ class ConnectionThreads(Generic[C]):
         return result
 
     async def close(self) -> None:
-        """Finishes the jobs that wait, closes the connections and ends the threads."""
+        """Finishes the jobs that wait, closes the connections and ends the threads. A second time changes nothing."""
+        if self._closed:
+            return
         self._closed = True
         for _ in self._threads:
             self._jobs.put(None)
@@ -121,7 +128,8 @@ class ConnectionThreads(Generic[C]):
             except BaseException as caught:  # the caller gets it, whatever it is
                 error = caught
                 if connection is not None and self._broken(caught):
-                    connection.close()
+                    with contextlib.suppress(Exception):  # it was given up because it does not work
+                        connection.close()
                     connection = None
             job.settle(result, error)
             del job, result, error
