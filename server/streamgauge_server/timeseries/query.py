@@ -1,9 +1,9 @@
 """Answers windows from blocks: plans what summaries can answer, takes the rest from samples.
 
-The rule: a day held by exactly one block, wholly inside the range and inside one window, is answered by that block's
-summary of the day; otherwise an hour held by exactly one block, again wholly inside the range and one window, by its
-summary of hours; everything else by merged samples. So a summary can never disagree with samples that overwrite it,
-and late data needs no invalidation.
+The rule: a block that lies inside the range and one window, and overlaps no other block in time, is answered by its
+summary of the day. Otherwise an hour is answered by the summaries of hours of its blocks, unless the range or a window
+cuts their samples, or two of them overlap: then by merged samples. So a summary can never disagree with samples that
+overwrite it, and late data needs no invalidation.
 """
 
 from __future__ import annotations
@@ -207,40 +207,89 @@ def _plan(blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[
     edges = [low, *bounds[bisect_right(bounds, low) : bisect_right(bounds, high - 1)], high]
     uneven = [edge for edge in edges if edge % MICROS_PER_HOUR]
     for day in sorted(by_day):
-        held = by_day[day]
-        if len(held) == 1 and held[0].day_summary is not None:
-            block = held[0]
-            inside = low <= block.first_time and block.last_time < high
-            if inside and bisect_right(edges, block.first_time) == bisect_right(edges, block.last_time):
-                plan.days.append(block)
-                continue
-        _plan_hours(plan, day, held, uneven)
+        _plan_day(plan, day, by_day[day], edges, uneven)
     return plan
 
 
-def _plan_hours(plan: _Plan, day: int, held: list[StoredBlock], uneven: Sequence[int]) -> None:
-    first_hour = day * 24
-    held_once = held_twice = 0
-    for block in held:
-        held_twice |= held_once & block.hours
-        held_once |= block.hours
-    left = held_once & _hours_between(plan.low, plan.high, first_hour)
-    lone = left & ~held_twice
-    if lone:
-        for block in held:
-            if block.hour_summary is not None and block.hours & lone:
-                cut = 0
-                for edge in uneven[bisect_right(uneven, block.first_time) : bisect_right(uneven, block.last_time)]:
-                    cut |= 1 << (edge // MICROS_PER_HOUR - first_hour)
-                answered = block.hours & lone & ~cut
-                if answered:
-                    plan.hours.append((block, answered))
-                    left &= ~answered
-    if left:
-        plan.sampled.extend(sorted((block for block in held if block.hours & left), key=_by_seq))
-        plan.sampled_hours.extend(first_hour + hour for hour in range(24) if left >> hour & 1)
+def _plan_day(plan: _Plan, day: int, held: list[StoredBlock], edges: Sequence[int], uneven: Sequence[int]) -> None:
+    """Adds the blocks of one day.
+
+    An hour of which one block must be sampled is sampled in all of its blocks: samples of two blocks may lie on both
+    sides of a third one, whose summary would then not be disjoint in time from theirs.
+    """
+    alone, sampled = _overlaps(held)
+    whole = [block for block in alone if block.day_summary is not None and _in_one_window(block, plan, edges)]
+    answered_whole = set(map(id, whole))
+    by_hours = [block for block in held if id(block) not in answered_whole]
+    for block in by_hours:
+        sampled |= _cut_hours(block, day, uneven)
+    while demoted := [block for block in whole if block.hours & sampled]:
+        whole = [block for block in whole if not block.hours & sampled]
+        by_hours = by_hours + demoted
+        for block in demoted:
+            sampled |= _cut_hours(block, day, uneven)
+    plan.days.extend(whole)
+    inside = _hours_between(plan.low, plan.high, day * 24)
+    sampled &= inside
+    read: list[StoredBlock] = []
+    hours = 0
+    for block in by_hours:
+        if answered := block.hours & inside & ~sampled:
+            plan.hours.append((block, answered))
+        if block.hours & sampled:
+            read.append(block)
+            hours |= block.hours & sampled
+    plan.sampled.extend(sorted(read, key=_by_seq))
+    plan.sampled_hours.extend(day * 24 + hour for hour in range(24) if hours >> hour & 1)
 
 
+def _overlaps(held: list[StoredBlock]) -> tuple[list[StoredBlock], int]:
+    """Returns the blocks of a day that overlap no other in time, and the hours that several of the others hold."""
+    if len(held) == 1:
+        return held, 0
+    alone: list[StoredBlock] = []
+    hours_held_twice = 0
+    cluster: list[StoredBlock] = []
+    reach = INT64_MIN
+    for block in [*sorted(held, key=_by_first_time), None]:
+        if block is None or block.first_time > reach:
+            if len(cluster) == 1:
+                alone += cluster
+            else:
+                hours_held_twice |= _held_twice(cluster)
+            cluster = []
+        if block is not None:
+            cluster.append(block)
+            reach = max(reach, block.last_time)
+    return alone, hours_held_twice
+
+
+def _held_twice(blocks: Sequence[StoredBlock]) -> int:
+    once = twice = 0
+    for block in blocks:
+        twice |= once & block.hours
+        once |= block.hours
+    return twice
+
+
+def _in_one_window(block: StoredBlock, plan: _Plan, edges: Sequence[int]) -> bool:
+    """Tells whether a block lies inside the range and one window."""
+    if block.first_time < plan.low or block.last_time >= plan.high:
+        return False
+    return bisect_right(edges, block.first_time) == bisect_right(edges, block.last_time)
+
+
+def _cut_hours(block: StoredBlock, day: int, uneven: Sequence[int]) -> int:
+    """Returns the hours of a block that its summary of hours cannot answer."""
+    if block.hour_summary is None:
+        return block.hours
+    cut = 0
+    for edge in uneven[bisect_right(uneven, block.first_time) : bisect_right(uneven, block.last_time)]:
+        cut |= 1 << (edge // MICROS_PER_HOUR - day * 24)
+    return cut
+
+
+_by_first_time = attrgetter("first_time")
 _by_seq = attrgetter("seq")
 
 
@@ -256,23 +305,24 @@ def _pieces(plan: _Plan, bounds: Sequence[int], metrics: Collection[int] | None)
     pieces: list[Summary] = []
     if plan.days:
         pieces.append(decode_summaries([b.day_summary for b in plan.days if b.day_summary is not None], metrics))
-    if plan.hours:
-        stored = [block.hour_summary for block, _ in plan.hours if block.hour_summary is not None]
-        piece = decode_summaries(stored, metrics)
-        if any(hours != block.hours for block, hours in plan.hours):
-            piece = _only_hours(piece, plan.hours)
-        pieces.append(piece)
+    entire = [block.hour_summary for block, hours in plan.hours if hours == block.hours and block.hour_summary]
+    if entire:
+        pieces.append(decode_summaries(entire, metrics))
+    for block, hours in plan.hours:
+        if hours != block.hours and block.hour_summary is not None:
+            pieces.append(_only_hours(decode_summaries([block.hour_summary], metrics), block.day, hours))
     if plan.sampled:
         pieces.append(_sampled_piece(plan, bounds, metrics))
     return pieces
 
 
-def _only_hours(piece: Summary, answered: Sequence[tuple[StoredBlock, int]]) -> Summary:
-    """Returns those entries of summaries by hours whose hours they answer; no hour is answered by two blocks."""
-    chosen = np.array([block.day * 24 + hour for block, hours in answered for hour in range(24) if hours >> hour & 1])
-    numbers = np.isin(piece.numbers[Cell.FIRST_TIME] // MICROS_PER_HOUR, chosen)
-    texts = np.isin(piece.texts.first_times // MICROS_PER_HOUR, chosen)
-    return Summary(piece.numbers[:, numbers], piece.texts.take(texts))
+def _only_hours(piece: Summary, day: int, hours: int) -> Summary:
+    """Returns the entries of some hours (a bitmap) of a summary of a day by hours."""
+    number_hours = piece.numbers[Cell.FIRST_TIME] // MICROS_PER_HOUR - day * 24
+    text_hours = piece.texts.first_times // MICROS_PER_HOUR - day * 24
+    return Summary(
+        piece.numbers[:, (hours >> number_hours & 1) != 0], piece.texts.take((hours >> text_hours & 1) != 0)
+    )
 
 
 def _spans(plan: _Plan) -> list[tuple[int, int]]:

@@ -220,6 +220,28 @@ def test_an_hour_that_two_blocks_hold_needs_both_and_no_other_hour_does() -> Non
     assert needed(blocks, FIRST + 6 * MICROS_PER_HOUR, FIRST + MICROS_PER_DAY, hours) == set()
 
 
+def test_blocks_of_a_day_that_follow_each_other_are_answered_without_their_samples() -> None:
+    before = Run(FIRST, 15_000_000, 1_600, frozenset({1}), (5,), 0.0, 1, False, False)
+    after = Run(FIRST + 1_600 * 15_000_000, 15_000_000, 4_160, frozenset({1}), (6,), 0.0, 2, False, False)
+    blocks = without_data(store([before, after]), set())
+    end = FIRST + MICROS_PER_DAY
+    hours = Window(WindowUnit.HOUR).bounds(FIRST, end)
+    assert needed(blocks, FIRST, end, [FIRST, end]) == set()
+    assert needed(blocks, FIRST, end, hours) == set()
+    assert needed([replace(block, hour_summary=None) for block in blocks], FIRST, end, [FIRST, end]) == set()
+    assert needed(blocks, FIRST + 1, end, hours) == {0}
+
+
+def test_a_block_between_samples_of_the_same_hour_is_sampled_too() -> None:
+    between = Run(FIRST + 20_000_000, 15_000_000, 100, frozenset({1}), (5,), 0.0, 1, False, False)
+    single = [Run(FIRST + at, 1, 1, frozenset({1}), (5,), 0.0, 2, False, False) for at in (0, 3_000_000_000)]
+    blocks = store([between, *single])
+    bare = without_data(blocks, {1, 2})
+    end = FIRST + MICROS_PER_DAY
+    assert needed(bare, FIRST, end, [FIRST, end]) == {0}
+    assert needed(without_data(blocks, set())[:1], FIRST, end, [FIRST, end]) == set()
+
+
 def test_a_range_that_ends_after_the_last_sample_cuts_nothing() -> None:
     run = Run(FIRST, 60_000_000, 90, frozenset({1}), (5,), 0.0, 1, False, False)
     blocks = without_data(store([run]), set())
