@@ -44,6 +44,8 @@ class AccessLogStep:
             return call_next
         failures_only = self._mode == "failures"
         background = METHOD_SCOPES.get(method.name) == OPEN
+        # What `get_logger` returns looks up the configuration with every line. It is settled by now.
+        log = _log.bind()
 
         async def logged(call: Call, request: Any, context: ServicerContext) -> Any:
             try:
@@ -52,11 +54,11 @@ class AccessLogStep:
                 code = call.code
                 if code is not grpc.StatusCode.OK or not failures_only:
                     if code in _FAULTS:
-                        write = _log.error
+                        write = log.error
                     elif code in _TROUBLE:
-                        write = _log.warning
+                        write = log.warning
                     else:
-                        write = _log.debug if background and code is grpc.StatusCode.OK else _log.info
+                        write = log.debug if background and code is grpc.StatusCode.OK else log.info
                     write("call", **_fields(call, context))
 
         return logged
