@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from grpc_channelz.v1 import channelz, channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
@@ -16,6 +18,27 @@ from streamgauge_server.rpc.interceptor import Registrar, StepInterceptor
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
+
+
+class _Descriptors:
+    """The default pool, which also finds the file of a method: protobuf's own looks for everything but methods."""
+
+    def __init__(self) -> None:
+        self._pool = descriptor_pool.Default()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802
+        """Returns the file that defines a symbol. KeyError when none does."""
+        service, _, method = symbol.rpartition(".")
+        try:
+            found = self._pool.FindServiceByName(service)
+        except KeyError:
+            return self._pool.FindFileContainingSymbol(symbol)
+        if method not in found.methods_by_name:
+            raise KeyError(symbol)
+        return found.file
 
 
 class _AsReflectionV1(Registrar):
@@ -29,7 +52,7 @@ class _AsReflectionV1(Registrar):
 
 def add_reflection(interceptor: StepInterceptor, services: Sequence[str]) -> None:
     """Adds reflection over `services`, health and channelz; new clients ask v1 first, older ones v1alpha."""
-    servicer = ReflectionServicer([*services, HEALTH, CHANNELZ, reflection.SERVICE_NAME])
+    servicer = ReflectionServicer([*services, HEALTH, CHANNELZ, reflection.SERVICE_NAME], _Descriptors())
     for registrar in (Registrar(interceptor), _AsReflectionV1(interceptor)):
         registrar.add(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer)
 
