@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
-from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY
+from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MICROS_PER_HOUR
 from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.block import decode
 from streamgauge_server.timeseries.number_table import Cell
@@ -22,10 +23,13 @@ from streamgauge_server.timeseries.query import (
 )
 from streamgauge_server.timeseries.summary import decode_summary
 
+_T = TypeVar("_T")
 _Loaded = dict[int, list[StoredBlock]]
 _LAST_DAY = MAX_MICROS // MICROS_PER_DAY
 _OFF_LOOP_BLOCKS = 400
-"""Answers out of more blocks are computed in a thread, so that other calls do not wait for them."""
+_OFF_LOOP_WINDOWS = 50_000
+"""Answers out of more blocks, or with more windows over all series, are computed in a thread, so that other calls do
+not wait for them."""
 _MAX_HOUR_DAYS = 100
 """Beyond this many days that windows cut in two, the summaries of hours are loaded for all days."""
 
@@ -50,33 +54,35 @@ class BlockReader:
     ) -> dict[int, WindowTable]:
         """Returns the statistics of each subject or part over windows cut to [start, end), by subject id.
 
-        The first increase in the range is taken from the last sample before it, for the metrics that `counters_among`
-        picks out of those in the range; without it the first sample in the range adds nothing.
+        The first increase in the range is taken from the last sample before it; without `counters_among` the first
+        sample in the range adds nothing. Most often the hour before the range holds the last sample, and is aggregated
+        along with it. Older ones are searched for the metrics that `counters_among` picks out of those without.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
             BlockCorrupt: stored bytes are damaged.
         """
-        # The day before is loaded along: most often it holds the baselines.
-        first_day = start // MICROS_PER_DAY - (counters_among is not None)
+        since = None if counters_among is None else max(start // MICROS_PER_HOUR - 1, 0) * MICROS_PER_HOUR
+        first_day = (start if since is None else since) // MICROS_PER_DAY
         blocks = await self._blocks.load(
             subject_ids,
-            max(first_day, 0),
+            first_day,
             (end - 1) // MICROS_PER_DAY,
             summaries=True,
-            hour_summary_days=_days_by_hours([start, end, *bounds[1:-1]]),
+            hour_summary_days=_days_by_hours([start if since is None else since, start, end, *bounds[1:-1]]),
         )
-        await self._fill(blocks, lambda held: needed(held, start, end, bounds))
-        tables = await _compute(blocks, lambda id_, held: aggregate(held, start, end, bounds, metrics))
+        await self._fill(blocks, lambda held: needed(held, start, end, bounds, since), len(bounds))
+        tables = await _each(
+            blocks, lambda id_, held: aggregate(held, start, end, bounds, metrics, since=since), len(bounds)
+        )
         if counters_among is None:
             return tables
-        counters = set(await counters_among({metric for table in tables.values() for metric in table.metrics}))
-        wanted = {id_: both for id_, table in tables.items() if (both := counters.intersection(table.metrics))}
-        baselines = await self._baselines(blocks, start, wanted)
-        with_baseline = {id_: blocks[id_] for id_, found in baselines.items() if found}
-        return tables | await _compute(
-            with_baseline, lambda id_, held: aggregate(held, start, end, bounds, metrics, baselines[id_])
-        )
+        counters = set(await counters_among({metric for table in tables.values() for metric in table.unchained}))
+        wanted = {id_: both for id_, table in tables.items() if (both := counters & table.unchained)}
+        if not wanted:
+            return tables
+        baselines = await self._baselines(blocks, first_day, start, wanted)
+        return tables | {id_: tables[id_].chained(found) for id_, found in baselines.items() if found}
 
     async def lifetimes(self, subject_id: int, metrics: Collection[int]) -> dict[int, int | float]:
         """Returns the lifetime totals of metrics of one part, out of everything that is stored of it.
@@ -90,9 +96,12 @@ class BlockReader:
         return lifetime_of(blocks[subject_id], metrics=metrics)
 
     async def _baselines(
-        self, blocks: Mapping[int, list[StoredBlock]], start: int, wanted: Mapping[int, set[int]]
+        self, blocks: Mapping[int, list[StoredBlock]], first_day: int, start: int, wanted: Mapping[int, set[int]]
     ) -> dict[int, dict[int, Baseline]]:
-        """Returns the last samples before a range: out of the blocks at hand, then out of ever older ones."""
+        """Returns the last samples before a range: out of the blocks at hand, then out of ever older ones.
+
+        `first_day` is the first day of which blocks are at hand.
+        """
         before = {id_: [block for block in blocks[id_] if block.first_time < start] for id_ in wanted}
         found = await self._newest(before, start, wanted)
         missing = {id_: left for id_, metrics in wanted.items() if (left := metrics - found[id_].keys())}
@@ -100,7 +109,7 @@ class BlockReader:
             return found
         older = await self._blocks.days_before(
             list(missing),
-            max(start // MICROS_PER_DAY - 1, 0),
+            first_day,
             enough=lambda id_, held: missing[id_] <= _metrics_in(held),
         )
         for id_, more in (await self._newest(older, start, missing)).items():
@@ -111,11 +120,14 @@ class BlockReader:
         self, blocks: _Loaded, before: int, wanted: Mapping[int, Collection[int]]
     ) -> dict[int, dict[int, Baseline]]:
         await self._fill(blocks, lambda held: needed_for_baseline(held, before))
-        return {id_: baseline(held, before, wanted[id_]) for id_, held in blocks.items()}
+        return await _each(blocks, lambda id_, held: baseline(held, before, wanted[id_]))
 
-    async def _fill(self, blocks: _Loaded, which: Callable[[Sequence[StoredBlock]], set[int]]) -> None:
+    async def _fill(
+        self, blocks: _Loaded, which: Callable[[Sequence[StoredBlock]], set[int]], windows: int = 1
+    ) -> None:
         """Loads the samples of those blocks that `which` names by seq."""
-        lacking = {id_: seqs for id_, held in blocks.items() if held and (seqs := which(held))}
+        found = await _each(blocks, lambda id_, held: which(held), windows)
+        lacking = {id_: seqs for id_, seqs in found.items() if seqs}
         keys = [
             (id_, block.day, block.seq) for id_, seqs in lacking.items() for block in blocks[id_] if block.seq in seqs
         ]
@@ -131,15 +143,22 @@ class BlockReader:
             ]
 
 
-async def _compute(
-    blocks: Mapping[int, list[StoredBlock]], work: Callable[[int, list[StoredBlock]], WindowTable]
-) -> dict[int, WindowTable]:
-    def compute() -> dict[int, WindowTable]:
+async def compute(work: Callable[[], _T], *, windows: int, blocks: int = 0) -> _T:
+    """Runs a computation over so many windows and blocks, in a thread if that is much."""
+    if blocks > _OFF_LOOP_BLOCKS or windows > _OFF_LOOP_WINDOWS:
+        return await asyncio.to_thread(work)
+    return work()
+
+
+async def _each(
+    blocks: Mapping[int, list[StoredBlock]], work: Callable[[int, list[StoredBlock]], _T], windows: int = 1
+) -> dict[int, _T]:
+    """Runs a computation over the blocks of each subject."""
+
+    def run() -> dict[int, _T]:
         return {id_: work(id_, held) for id_, held in blocks.items()}
 
-    if sum(map(len, blocks.values())) > _OFF_LOOP_BLOCKS:
-        return await asyncio.to_thread(compute)
-    return compute()
+    return await compute(run, windows=windows * len(blocks), blocks=sum(map(len, blocks.values())))
 
 
 def _days_by_hours(edges: Iterable[int]) -> set[int] | None:
