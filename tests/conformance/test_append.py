@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from streamgauge_server.model.clock import MICROS_PER_DAY
 from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.model.limits import Limits
 from streamgauge_server.storage.blocks import SubjectGone, SubjectWrite
 from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.block import encode_row
@@ -223,7 +224,7 @@ async def test_a_closed_store_refuses_every_call(open_store: OpenStore) -> None:
     calls = (
         store.ping(),
         store.sources.list("t", limit=1),
-        store.sources.create("t", "s"),
+        store.sources.create("t", "s", limits=Limits()),
         store.blocks.append([]),
         store.subjects.resolve("t", [source_key("s")]),
     )

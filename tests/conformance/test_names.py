@@ -76,7 +76,9 @@ async def test_any_characters_travel_unharmed_as_tenants_names_and_parts(store: 
 async def test_any_characters_travel_unharmed_as_fields_and_labels_of_sources(store: Store) -> None:
     for number, name in enumerate(HOSTILE):
         labels = {name: name, "x": str(number)}
-        created = await store.sources.create("t", name, display_name=name, connector_class=name, labels=labels)
+        created = await store.sources.create(
+            "t", name, display_name=name, connector_class=name, labels=labels, limits=Limits()
+        )
         assert (created.id, created.display_name, created.connector_class, created.labels) == (name, name, name, labels)
     for name in HOSTILE:
         listed = await store.sources.list("t", labels={name: name}, connector_class=name, limit=10)
@@ -94,13 +96,13 @@ async def test_any_characters_travel_unharmed_as_names_of_metrics(store: Store) 
 async def test_sources_are_listed_in_the_order_of_their_bytes(store: Store) -> None:
     names = ["b", "a", "Z", "-", "~", "a-b", "ab", "a.b", "é", "日本", "\U0001f600", "\uffff"]
     for name in names:
-        await store.sources.create("t", name)
+        await store.sources.create("t", name, limits=Limits())
     listed = [source.id for source in await store.sources.list("t", limit=100)]
     assert listed == sorted(names, key=lambda name: name.encode())
 
 
 async def test_empty_texts_stay_empty_texts(store: Store, observer: Observer) -> None:
-    source = await store.sources.create("", "s", display_name="", connector_class="", labels={"": ""})
+    source = await store.sources.create("", "s", display_name="", connector_class="", labels={"": ""}, limits=Limits())
     assert (source.display_name, source.connector_class, source.labels) == ("", "", {"": ""})
     assert await store.sources.count("", labels={"": ""}) == 1
     assert await store.subjects.resolve("", [source_key("s", "")]) == {source_key("s", ""): source.number}
@@ -109,19 +111,19 @@ async def test_empty_texts_stay_empty_texts(store: Store, observer: Observer) ->
 
 
 async def test_a_nul_is_refused_as_a_field_or_kept_but_never_cuts_a_name(store: Store) -> None:
-    await store.sources.create("t", "a")
+    await store.sources.create("t", "a", limits=Limits())
     if store.engine == "postgresql":  # its texts cannot hold one
         with pytest.raises(DomainError) as refused:
-            await store.sources.create("t", "a\0b")
+            await store.sources.create("t", "a\0b", limits=Limits())
         assert refused.value.reason == Reason.INVALID_FIELD
     else:
-        await store.sources.create("t", "a\0b")
+        await store.sources.create("t", "a\0b", limits=Limits())
         assert (await store.sources.get("t", "a\0b")).id == "a\0b"
     assert (await store.sources.get("t", "a")).id == "a"
 
 
 async def test_a_nul_in_one_callers_look_up_does_not_fail_those_who_share_its_statement(store: Store) -> None:
-    source = await store.sources.create("t", "a")
+    source = await store.sources.create("t", "a", limits=Limits())
     found, *_ = await asyncio.gather(
         store.subjects.resolve("t", [source_key("a")]),
         store.subjects.resolve("t", [source_key("b")]),

@@ -15,7 +15,12 @@ from tests.conformance.conftest import MAX_DAY, START, Observer, OpenStore, sour
 
 async def test_a_source_is_returned_as_it_was_created(store: Store) -> None:
     created = await store.sources.create(
-        "t", "s", display_name="Orders", connector_class="io.debezium.X", labels={"team": "a", "env": "prod"}
+        "t",
+        "s",
+        display_name="Orders",
+        connector_class="io.debezium.X",
+        labels={"team": "a", "env": "prod"},
+        limits=Limits(),
     )
     assert (created.id, created.display_name, created.connector_class) == ("s", "Orders", "io.debezium.X")
     assert created.labels == {"team": "a", "env": "prod"}
@@ -24,9 +29,9 @@ async def test_a_source_is_returned_as_it_was_created(store: Store) -> None:
 
 
 async def test_a_second_create_is_refused_and_changes_nothing(store: Store) -> None:
-    created = await store.sources.create("t", "s", display_name="first")
+    created = await store.sources.create("t", "s", display_name="first", limits=Limits())
     with pytest.raises(DomainError) as refused:
-        await store.sources.create("t", "s", display_name="second")
+        await store.sources.create("t", "s", display_name="second", limits=Limits())
     assert refused.value.reason == Reason.SOURCE_ALREADY_EXISTS
     assert refused.value.metadata == {"name": "sources/s"}
     assert await store.sources.get("t", "s") == created
@@ -35,7 +40,8 @@ async def test_a_second_create_is_refused_and_changes_nothing(store: Store) -> N
 async def test_of_concurrent_creates_one_succeeds(open_store: OpenStore) -> None:
     stores = [await open_store() for _ in range(2)]
     answers = await asyncio.gather(
-        *(stores[n % 2].sources.create("t", "s", display_name=str(n)) for n in range(6)), return_exceptions=True
+        *(stores[n % 2].sources.create("t", "s", display_name=str(n), limits=Limits()) for n in range(6)),
+        return_exceptions=True,
     )
     reasons = [answer.reason for answer in answers if isinstance(answer, DomainError)]
     assert reasons == [Reason.SOURCE_ALREADY_EXISTS] * 5
@@ -49,7 +55,7 @@ async def test_a_create_beyond_the_limit_is_refused(store: Store) -> None:
 
 
 async def test_another_tenants_source_does_not_exist(store: Store) -> None:
-    await store.sources.create("t", "s")
+    await store.sources.create("t", "s", limits=Limits())
     calls = (
         store.sources.get("other", "s"),
         store.sources.update("other", "s", {"display_name": "x"}),
@@ -64,7 +70,9 @@ async def test_another_tenants_source_does_not_exist(store: Store) -> None:
 
 
 async def test_an_update_changes_the_named_fields_the_etag_and_the_time(store: Store, clock: FixedClock) -> None:
-    created = await store.sources.create("t", "s", display_name="a", connector_class="b", labels={"k": "v"})
+    created = await store.sources.create(
+        "t", "s", display_name="a", connector_class="b", labels={"k": "v"}, limits=Limits()
+    )
     clock.micros += 5
     updated = await store.sources.update("t", "s", {"display_name": "A"}, etag=created.etag)
     assert (updated.display_name, updated.connector_class, updated.labels) == ("A", "b", {"k": "v"})
@@ -76,7 +84,7 @@ async def test_an_update_changes_the_named_fields_the_etag_and_the_time(store: S
 
 
 async def test_a_stale_etag_is_refused_on_update_and_delete(store: Store) -> None:
-    created = await store.sources.create("t", "s")
+    created = await store.sources.create("t", "s", limits=Limits())
     updated = await store.sources.update("t", "s", {"display_name": "A"})
     for call in (
         store.sources.update("t", "s", {"display_name": "B"}, etag=created.etag),
@@ -92,7 +100,7 @@ async def test_a_stale_etag_is_refused_on_update_and_delete(store: Store) -> Non
 
 async def test_of_concurrent_updates_with_one_etag_one_succeeds(open_store: OpenStore) -> None:
     stores = [await open_store() for _ in range(2)]
-    etag = (await stores[0].sources.create("t", "s")).etag
+    etag = (await stores[0].sources.create("t", "s", limits=Limits())).etag
     answers = await asyncio.gather(
         *(stores[n % 2].sources.update("t", "s", {"display_name": str(n)}, etag=etag) for n in range(6)),
         return_exceptions=True,
@@ -101,14 +109,14 @@ async def test_of_concurrent_updates_with_one_etag_one_succeeds(open_store: Open
 
 
 async def test_the_etag_of_a_deleted_source_does_not_fit_its_successor(store: Store) -> None:
-    first = await store.sources.create("t", "s")
+    first = await store.sources.create("t", "s", limits=Limits())
     await store.sources.delete("t", "s")
-    second = await store.sources.create("t", "s")
+    second = await store.sources.create("t", "s", limits=Limits())
     assert first.etag != second.etag
 
 
 async def test_a_field_that_cannot_be_changed_is_an_error(store: Store) -> None:
-    await store.sources.create("t", "s")
+    await store.sources.create("t", "s", limits=Limits())
     with pytest.raises(ValueError, match="number"):
         await store.sources.update("t", "s", {"number": 7})
 
@@ -132,22 +140,22 @@ async def test_deleting_removes_parts_blocks_and_latest_values_and_nothing_else(
 
 async def test_pages_follow_each_other_without_gaps_or_repeats_while_sources_come_and_go(store: Store) -> None:
     for number in range(25):
-        await store.sources.create("t", f"s{number:02}")
+        await store.sources.create("t", f"s{number:02}", limits=Limits())
     seen: list[str] = []
     while page := await store.sources.list("t", after_id=seen[-1] if seen else "", limit=7):
         seen += [source.id for source in page]
         if len(seen) == 14:
             await store.sources.delete("t", "s03")
             await store.sources.delete("t", "s20")
-            await store.sources.create("t", "s13a")
+            await store.sources.create("t", "s13a", limits=Limits())
     assert seen == [f"s{n:02}" for n in range(14)] + ["s13a"] + [f"s{n:02}" for n in range(14, 25) if n != 20]
 
 
 async def test_filters_need_every_label_and_the_exact_class(store: Store) -> None:
-    await store.sources.create("t", "a", connector_class="X", labels={"k": "1", "l": "1"})
-    await store.sources.create("t", "b", connector_class="x", labels={"k": "1"})
-    await store.sources.create("t", "c", connector_class="X", labels={"k": "2", "l": "1"})
-    await store.sources.create("t", "d", connector_class="X", labels={"K": "1", "1": "k"})
+    await store.sources.create("t", "a", connector_class="X", labels={"k": "1", "l": "1"}, limits=Limits())
+    await store.sources.create("t", "b", connector_class="x", labels={"k": "1"}, limits=Limits())
+    await store.sources.create("t", "c", connector_class="X", labels={"k": "2", "l": "1"}, limits=Limits())
+    await store.sources.create("t", "d", connector_class="X", labels={"K": "1", "1": "k"}, limits=Limits())
 
     async def found(labels: dict[str, str], connector_class: str = "") -> list[str]:
         listed = await store.sources.list("t", labels=labels, connector_class=connector_class, limit=10)

@@ -2,7 +2,7 @@
 
 The dialects call the steps in this order, inside their transaction: lock and read the `latest` rows of `subject_ids`;
 `admit` them; insert `requests` and `settle` with those that turned out to be known; write `block_rows` and
-`latest_rows`; commit; answer with `outcomes`.
+`latest_rows`; commit; answer with `outcomes`. A plan is for one attempt: whoever tries again makes a new one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class AppendPlan:
         self._admitted: list[int] = list(range(len(appends)))
         self._versions: dict[int, int] = {}
         self._encoded: dict[int, bytes] = {}
-        self._requests: dict[RequestKey, int] = {}
+        self._owners: dict[RequestKey, int] = {}
         self.outcomes: list[Outcome] = [None] * len(appends)
         self.subject_ids: list[int] = sorted({write.subject_id for append in appends for write in append.writes})
 
@@ -41,22 +41,22 @@ class AppendPlan:
                 self.outcomes[index] = SubjectGone(gone)
         self._admitted = [index for index in self._admitted if self.outcomes[index] is None]
 
-    @property
     def requests(self) -> list[RequestRecord]:
-        """The idempotency keys to insert, each once, sorted by key so that concurrent transactions cannot deadlock."""
+        """Returns the idempotency keys to insert, each once, for the first append that has it.
+
+        They are sorted by key, so that concurrent transactions cannot deadlock.
+        """
         first: dict[RequestKey, RequestRecord] = {}
         for index in self._admitted:
             request = self._appends[index].request
             if request is not None:
                 key = (request.tenant, request.request_id)
-                if first.setdefault(key, request) is request:
-                    self._requests[key] = index
+                if self._owners.setdefault(key, index) == index:
+                    first[key] = request
         return [first[key] for key in sorted(first)]
 
     def settle(self, known: Mapping[RequestKey, RequestRecord]) -> None:
         """Takes the stored records of keys that are known already: their appends, and repeats here, are not made."""
-        if not self._requests:
-            return
         for index in self._admitted:
             request = self._appends[index].request
             if request is None:
@@ -64,8 +64,8 @@ class AppendPlan:
             key = (request.tenant, request.request_id)
             if key in known:
                 self.outcomes[index] = known[key]
-            elif self._requests[key] != index:
-                self.outcomes[index] = self._appends[self._requests[key]].request
+            elif self._owners[key] != index:
+                self.outcomes[index] = self._appends[self._owners[key]].request
         self._admitted = [index for index in self._admitted if self.outcomes[index] is None]
 
     def block_rows(self) -> list[tuple[int, Block]]:

@@ -48,7 +48,7 @@ class Sources:
         display_name: str = "",
         connector_class: str = "",
         labels: Mapping[str, str] | None = None,
-        limits: Limits = Limits(),  # noqa: B008, frozen
+        limits: Limits,
     ) -> Source:
         """Registers a source and returns it as stored.
 

@@ -53,7 +53,7 @@ async def test_closing_leaves_one_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
     await migrate(url)
     store = await Store.open(url, clock=FixedClock(START))
-    await store.sources.create("t", "s")
+    await store.sources.create("t", "s", limits=Limits())
     await store.close()
     assert sorted(path.name for path in tmp_path.glob("*")) == ["a.db"]  # noqa: ASYNC240, nothing else runs
 
@@ -225,7 +225,7 @@ class TestMemory:
 
     async def test_two_stores_in_memory_have_nothing_in_common(self, memory: Store) -> None:
         other = await Store.open("sqlite://", clock=FixedClock(START))
-        await memory.sources.create("t", "s")
+        await memory.sources.create("t", "s", limits=Limits())
         assert await other.sources.count("t") == 0
         await other.close()
 

@@ -95,7 +95,7 @@ async def append(connection: Driver, plan: AppendPlan, now: int) -> None:
     """Carries a plan out inside the transaction that is open."""
     rows = await connection.fetch(_LOCK_ROWS, plan.subject_ids)
     plan.admit({subject_id: (version, samples) for subject_id, version, samples in rows})
-    requests = plan.requests
+    requests = plan.requests()
     if requests:
         plan.settle(await _insert_requests(connection, requests, now))
     block_rows = plan.block_rows()

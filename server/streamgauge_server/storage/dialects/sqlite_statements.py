@@ -61,7 +61,7 @@ def append(connection: sqlite3.Connection, plan: AppendPlan, now: int) -> None:
     """Carries a plan out inside the transaction that is open, which holds the write lock of the whole database."""
     rows = connection.execute(_LOCKED_ROWS, (json.dumps(plan.subject_ids),)).fetchall()
     plan.admit({subject_id: (version, samples) for subject_id, version, samples in rows})
-    requests = plan.requests
+    requests = plan.requests()
     if requests:
         plan.settle(_insert_requests(connection, requests, now))
     connection.executemany(
