@@ -303,9 +303,9 @@ def window_column(column: WindowValues) -> common_pb2.WindowColumn:
     message = common_pb2.WindowColumn(
         metric=column.descriptor.metric,
         aggregate=int(column.aggregate),  # type: ignore[arg-type]
-        windows=column.windows,
+        windows=column.windows.tolist(),  # three times as fast as handing over numpy's own numbers
     )
     values = getattr(message, _MEMBERS[column.type])
     values.SetInParent()  # the type is told also where there is no value
-    values.values.extend(column.values)
+    values.values.extend(column.values.tolist())
     return message

@@ -21,7 +21,7 @@ from streamgauge_server.model.values import (
 )
 from streamgauge_server.model.windows import Window
 from streamgauge_server.services.auth import require_scope
-from streamgauge_server.services.block_reader import BlockReader
+from streamgauge_server.services.block_reader import BlockReader, compute
 from streamgauge_server.services.descriptors import Descriptors, aggregate_problem
 from streamgauge_server.services.time_ranges import range_problem, resolve_range, window_problem
 from streamgauge_server.services.window_values import (
@@ -131,17 +131,18 @@ class MetricsQuery:
             counters_among=None if cumulative else counters_among,
         )
         seconds = window_seconds(bounds, start, end)
-        series: list[Series] = []
+        groups: list[_Group] = []
         for subject in subjects:
-            if subject not in parts:
-                continue
-            of_subject = {part: tables[i] for part, i in parts[subject].items() if i in tables}
-            descriptors = await self._descriptors_of(caller.tenant, subject.kind, of_subject.values(), named)
-            groups = _by_part(of_subject) if question.by_part else {"": of_subject}
-            series.extend(
-                _series(subject, part, group, descriptors, question, seconds, shifted=cumulative)
-                for part, group in groups.items()
-            )
+            if subject in parts:
+                of_subject = {part: tables[i] for part, i in parts[subject].items()}
+                descriptors = await self._descriptors_of(caller.tenant, subject.kind, of_subject.values(), named)
+                by_part = _by_part(of_subject) if question.by_part else {"": of_subject}
+                groups.extend(_Group(subject, part, tables, descriptors) for part, tables in by_part.items())
+
+        def combine() -> list[Series]:
+            return [_series(group, question, seconds, shifted=cumulative) for group in groups]
+
+        series = await compute(combine, windows=len(bounds) * len(groups))
         unknown = [subject for subject in subjects if subject not in parts]
         return Answer(start, end, bounds, series, unknown)
 
@@ -202,11 +203,18 @@ def _by_part(tables: Mapping[str, WindowTable]) -> dict[str, dict[str, WindowTab
     return {part: {part: table} for part, table in sorted(tables.items()) if part or table.metrics or len(tables) == 1}
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What one series is made of: the tables of a subject's parts, or of one of them, and the metrics to answer."""
+
+    subject: SubjectName
+    part: str
+    tables: Mapping[str, WindowTable]
+    descriptors: Sequence[MetricDescriptor]
+
+
 def _series(
-    subject: SubjectName,
-    part: str,
-    tables: Mapping[str, WindowTable],
-    descriptors: Sequence[MetricDescriptor],
+    group: _Group,
     question: Question,
     seconds: np.ndarray[tuple[int], np.dtype[np.float64]],
     *,
@@ -218,8 +226,8 @@ def _series(
     """
     columns: list[WindowValues] = []
     summaries: dict[str, RangeSummary] = {}
-    for descriptor in descriptors:
-        stats = [s for table in tables.values() if (s := table.stats(descriptor.id)) is not None]
+    for descriptor in group.descriptors:
+        stats = [s for table in group.tables.values() if (s := table.stats(descriptor.id)) is not None]
         default = descriptor.summary_aggregate if question.window is None else descriptor.window_aggregate
         for reading in readings_of(descriptor, question.aggregates, question.mode, default):
             if reading.aggregate not in ALLOWED_AGGREGATES[descriptor.kind]:
@@ -231,7 +239,7 @@ def _series(
         if question.window is None:
             of_range = [s.after_first() for s in stats] if shifted else stats
             summaries[descriptor.metric] = _summary(of_range, counter=descriptor.kind == MetricKind.COUNTER)
-    return Series(subject, part, columns, summaries)
+    return Series(group.subject, group.part, columns, summaries)
 
 
 def _summary(stats: Sequence[WindowStats], *, counter: bool) -> RangeSummary:
