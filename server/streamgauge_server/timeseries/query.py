@@ -27,6 +27,8 @@ from streamgauge_server.timeseries.text_table import TextTable
 from streamgauge_server.timeseries.windows import WindowStats as WindowStats
 from streamgauge_server.timeseries.windows import WindowTable as WindowTable
 
+_ALL_HOURS = (1 << 24) - 1
+
 
 @dataclass(slots=True)
 class StoredBlock:
@@ -217,12 +219,17 @@ def _plan_day(plan: _Plan, day: int, held: list[StoredBlock], edges: Sequence[in
     An hour of which one block must be sampled is sampled in all of its blocks: samples of two blocks may lie on both
     sides of a third one, whose summary would then not be disjoint in time from theirs.
     """
-    alone, sampled = _overlaps(held)
+    alone: list[StoredBlock] = []
+    sampled = _ALL_HOURS
+    # A day of small blocks is sampled anyway, and there may be thousands of them.
+    if any(block.day_summary is not None or block.hour_summary is not None for block in held):
+        alone, sampled = _overlaps(held)
     whole = [block for block in alone if block.day_summary is not None and _in_one_window(block, plan, edges)]
     answered_whole = set(map(id, whole))
     by_hours = [block for block in held if id(block) not in answered_whole]
-    for block in by_hours:
-        sampled |= _cut_hours(block, day, uneven)
+    if sampled != _ALL_HOURS:
+        for block in by_hours:
+            sampled |= _cut_hours(block, day, uneven)
     while demoted := [block for block in whole if block.hours & sampled]:
         whole = [block for block in whole if not block.hours & sampled]
         by_hours = by_hours + demoted
@@ -320,9 +327,7 @@ def _only_hours(piece: Summary, day: int, hours: int) -> Summary:
     """Returns the entries of some hours (a bitmap) of a summary of a day by hours."""
     number_hours = piece.numbers[Cell.FIRST_TIME] // MICROS_PER_HOUR - day * 24
     text_hours = piece.texts.first_times // MICROS_PER_HOUR - day * 24
-    return Summary(
-        piece.numbers[:, (hours >> number_hours & 1) != 0], piece.texts.take((hours >> text_hours & 1) != 0)
-    )
+    return Summary(piece.numbers[:, (hours >> number_hours & 1) != 0], piece.texts.take((hours >> text_hours & 1) != 0))
 
 
 def _spans(plan: _Plan) -> list[tuple[int, int]]:
