@@ -22,6 +22,9 @@ from streamgauge.v1 import metrics_service_pb2
 
 logger = logging.getLogger("streamgauge")
 
+_lost_in_fork = False
+"""Whether this process was forked amid asyncio calls: gRPC's one poller thread stayed behind, and calls would hang."""
+
 
 @dataclass(frozen=True, slots=True)
 class AsyncClock:
@@ -43,8 +46,7 @@ def open_channel(connection: Connection) -> grpc.aio.Channel:
 class AsyncCallingChannel:
     """What a generated stub needs of a channel, made of calls that carry out our policies.
 
-    The real channel is opened with the first call, belongs to the event loop of that call, and is opened anew after a
-    fork.
+    The real channel is opened with the first call and belongs to the event loop of that call.
     """
 
     def __init__(
@@ -65,9 +67,14 @@ class AsyncCallingChannel:
         _forks.register(self)
 
     def open(self) -> grpc.aio.Channel:
-        """Returns the real channel. RuntimeError when the client is closed or belongs to another event loop."""
+        """Returns the real channel. RuntimeError when it is closed, another loop's, or lost in a fork."""
         if self._closed:
             raise RuntimeError("the client is closed")
+        if _lost_in_fork:
+            raise RuntimeError(
+                "gRPC for asyncio does not work in a process that was forked while an AsyncClient was open: close it "
+                "before the fork, start the process with 'spawn', or use Client there"
+            )
         loop = asyncio.get_running_loop()
         if self._channel is None:
             self._channel, self._loop = self._opener(self.connection), loop
@@ -83,8 +90,11 @@ class AsyncCallingChannel:
 
     def reset_after_fork(self) -> None:
         """Forgets the parent's channel and loop."""
-        inherited.append((self._channel, self._loop))
-        self._channel = self._loop = None
+        global _lost_in_fork
+        if self._channel is not None:
+            _lost_in_fork = True
+            inherited.append((self._channel, self._loop))
+            self._channel = self._loop = None
 
     def unary_unary(
         self,

@@ -127,9 +127,11 @@ class UnaryCall(Method[CallingChannel]):
         deadline = clock.now() + self.timeout(timeout)
         attempt = 1
         while True:
-            method = self.callable()
+            carried = self.metadata(metadata)
             try:
-                return method(request, timeout=or_none(deadline - clock.now()), metadata=self.metadata(metadata))
+                with _forks.gate:
+                    left = or_none(deadline - clock.now())
+                    return self.callable()(request, timeout=left, metadata=carried)
             except grpc.RpcError as cause:
                 error = from_rpc_error(cause)
                 wait = _retry.delay(self.policy.retry, attempt, error, deadline - clock.now(), clock.jitter)
@@ -189,10 +191,13 @@ class StreamCall(Method[CallingChannel]):
     ) -> Any:
         """Returns the response. What the iterator raises is raised here. StreamgaugeError when the call fails."""
         requests = _Requests(request_iterator)
-        call = self.callable().future(
-            requests, timeout=or_none(self.timeout(timeout)), metadata=self.metadata(metadata)
-        )
-        requests.started(call)
+        carried, seconds = self.metadata(metadata), or_none(self.timeout(timeout))
+        with _forks.gate:
+            call = self.callable().future(requests, timeout=seconds, metadata=carried)
+            requests.started(call)
+            return self._result(call, requests)
+
+    def _result(self, call: Any, requests: _Requests) -> Any:
         try:
             return call.result()
         except (grpc.RpcError, grpc.FutureCancelledError) as cause:

@@ -81,6 +81,8 @@ class Connection:
             # The server bounds both, and names its bound; the channel's 4 MiB would cut in with a nameless error.
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
+            # A forked child must not find the parent's connections in the pool that channels share by default.
+            ("grpc.use_local_subchannel_pool", 1),
             # gRPC waits a second before it connects again, longer than our first retries.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
