@@ -81,13 +81,35 @@ def listens(target: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def test_everything_that_is_printed_works_as_printed(demo: Callable[..., Demo]) -> None:
-    running = demo()
+def stopped_in_order(running: Demo, directory: Path, number: signal.Signals) -> str:
+    """Stops a demo by a signal, checks that all is in order, and returns what it printed on standard error."""
+    assert listens(running.target)
+    out, errors = running.stop(number)
+    assert running.process.returncode == 0
+    assert "Stopping the server." in out
+    assert not listens(running.target)
+    last = (directory / "server.log").read_text().splitlines()[-1]
+    assert json.loads(last)["event"] == "stopped"
+    return errors
+
+
+def in_a_shell(block: str, **variables: str) -> str:
+    """Runs a block of lines as printed, every line of which must succeed, and returns what they print."""
     done = subprocess.run(
-        ["bash", "-e", "-o", "pipefail", "-c", running.block], capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-e", "-o", "pipefail", "-c", block],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **variables},
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    out = done.stdout
+    assert "Error" not in done.stderr
+    return done.stdout
+
+
+def test_a_newcomers_first_and_second_run(demo: Callable[..., Demo], tmp_path: Path) -> None:
+    first = demo()
+    out = in_a_shell(first.block)
     assert "streamgauge.v1.MetricsService" in out
     assert "rpc GetSourceMetrics" in out
     assert '"100340"' in out
@@ -96,69 +118,21 @@ def test_everything_that_is_printed_works_as_printed(demo: Callable[..., Demo]) 
     assert "Snapshot of source_67ad6e0af08a2365c729ba79.public.orders: completed" in out
     assert "sourceRecordWriteTotal: 100,340 across 4 resets" in out
     assert "recordRetryTotal: 45 across 12 resets" in out
-    assert "Error" not in done.stderr
+    with Client(first.target) as client:  # a question without a range is about the last 24 hours
+        before = client.sources.timesummary(SOURCE)["sourceRecordWriteTotal"]
+        client.sources.create("mine")
+    assert before.value == 100_340
+    assert "Importing the recorded run" in stopped_in_order(first, tmp_path, signal.SIGINT)
 
-
-def test_questions_without_a_range_have_an_answer_at_once(demo: Callable[..., Demo]) -> None:
-    with Client(demo().target) as client:
-        assert client.sources.timesummary(SOURCE)["sourceRecordWriteTotal"].value == 100_340
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_the_server_in_order(demo: Callable[..., Demo], tmp_path: Path, number: signal.Signals) -> None:
-    running = demo()
-    assert listens(running.target)
-    out, _ = running.stop(number)
-    assert running.process.returncode == 0
-    assert "Stopping the server." in out
-    assert not listens(running.target)
-    last = (tmp_path / "server.log").read_text().splitlines()[-1]
-    assert json.loads(last)["event"] == "stopped"
-
-
-def test_the_second_start_finds_its_store_and_imports_nothing(demo: Callable[..., Demo]) -> None:
-    first = demo()
-    _, errors = first.stop()
-    assert "Importing the recorded run" in errors
     second = demo()
-    with Client(second.target) as client:
-        client.sources.create("mine")
-        summary = client.sources.timesummary(SOURCE)
-        assert summary["sourceRecordWriteTotal"].value == 100_340
-        assert summary["sourceRecordWriteTotal"].sample_count == 183
     assert second.block.replace(second.target, first.target) == first.block
-    _, errors = second.stop()
-    assert errors == ""
+    with Client(second.target) as client:
+        assert client.sources.timesummary(SOURCE)["sourceRecordWriteTotal"] == before
+        assert client.sources.get("mine").id == "mine"
+    assert stopped_in_order(second, tmp_path, signal.SIGTERM) == ""
 
 
-def test_a_store_with_other_sources_is_left_as_it_is(demo: Callable[..., Demo]) -> None:
-    running = demo()
-    with Client(running.target) as client:
-        for source in client.sources.list():
-            client.sources.delete(source.id)
-        client.sources.create("mine")
-    running.stop()
-    again = demo()
-    with Client(again.target) as client:
-        assert [source.id for source in client.sources.list()] == ["mine"]
-    assert SOURCE not in again.block
-    subprocess.run(["bash", "-e", "-c", again.block], capture_output=True, timeout=60, check=True)
-
-
-def test_a_store_with_access_tokens_is_served_and_says_what_calls_need(demo: Callable[..., Demo]) -> None:
-    running = demo()
-    with Client(running.target) as client:
-        secret = client.tokens.create(["admin"]).secret
-    running.stop()
-    again = demo()
-    environment = {**os.environ, "STREAMGAUGE_TOKEN": secret}
-    done = subprocess.run(
-        ["bash", "-e", "-c", again.block], capture_output=True, text=True, timeout=60, check=True, env=environment
-    )
-    assert f"sources/{SOURCE}" in done.stdout
-
-
-def test_a_taken_port_gives_the_next_and_says_so(demo: Callable[..., Demo]) -> None:
+def test_a_taken_port_gives_the_next_and_says_so(demo: Callable[..., Demo], tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -166,6 +140,24 @@ def test_a_taken_port_gives_the_next_and_says_so(demo: Callable[..., Demo]) -> N
         running = demo(port=port)
     assert running.target != f"127.0.0.1:{port}"
     assert f"Port {port} is taken, so the port is {running.target.partition(':')[2]}." in running.printed
+    stopped_in_order(running, tmp_path, signal.SIGHUP)
+
+
+def test_a_store_with_other_sources_is_left_as_it_is() -> None:
+    with testing.server() as server:
+        client = server.client()
+        client.sources.create("mine")
+        block = demo_run._prepare(client)
+        assert [source.id for source in client.sources.list()] == ["mine"]
+        assert "sources/mine" in in_a_shell(block)
+
+
+def test_a_store_with_access_tokens_is_served_and_says_what_calls_need() -> None:
+    with testing.server() as server:
+        client = server.client()
+        client.sources.create("mine")
+        secret = client.tokens.create(["admin"]).secret
+        assert "sources/mine" in in_a_shell(demo_run._prepare(client), STREAMGAUGE_TOKEN=secret)
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
