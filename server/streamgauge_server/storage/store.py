@@ -59,8 +59,8 @@ class Store:
     async def open(cls, url: str, *, pool_size: int = POOL_SIZE, clock: Clock) -> Store:
         """Opens the store at a URL: `sqlite:///path`, `sqlite://:memory:` or `postgresql://...` (see `urls.parse_url`).
 
-        A store in memory is migrated here, any other must have been (`migrate.migrate`). `pool_size` is how many reads
-        run at the same time; PostgreSQL needs four connections more.
+        A store in memory is migrated here, any other must have been (`migrate.migrate`), by this version or a newer
+        one. `pool_size` is how many reads run at the same time; PostgreSQL needs four connections more.
 
         Raises:
             ValueError: the URL is malformed or names an engine that is not supported, or `pool_size` is below 1.
