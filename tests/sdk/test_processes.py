@@ -254,7 +254,7 @@ def test_forks_amid_the_calls_of_many_threads_leave_children_that_work(server: t
         server,
         """
         client = Client(target)
-        threads = [threading.Thread(target=lambda: [client.server.info() for _ in range(400)]) for _ in range(3)]
+        threads = [threading.Thread(target=lambda: [client.server.info() for _ in range(150)]) for _ in range(3)]
         for thread in threads:
             thread.start()
         for number in range(20):
