@@ -197,7 +197,8 @@ class App:
                 AuthenticationStep(authenticator, METHOD_SCOPES),
                 ErrorMappingStep(),
             ),
-            limits.max_response_bytes,
+            max_request_bytes=limits.max_request_bytes,
+            max_response_bytes=limits.max_response_bytes,
         )
         registrar = Registrar(interceptor)
 

@@ -50,7 +50,8 @@ def check_exposure(settings: Settings, *, authenticated: bool) -> None:
 def grpc_options(settings: Settings, *, shared: bool) -> list[tuple[str, Any]]:
     """Returns the options of the gRPC server; `shared` lets other processes listen on the same port."""
     return [
-        ("grpc.max_receive_message_length", settings.limits.max_request_bytes),
+        # gRPC refuses a message without its reason and size. So it lets in twice as much, and the interceptor refuses.
+        ("grpc.max_receive_message_length", 2 * settings.limits.max_request_bytes),
         ("grpc.max_send_message_length", settings.limits.max_response_bytes),
         # Without this, a second server on the same port would start and silently take half of the connections.
         ("grpc.so_reuseport", 1 if shared else 0),

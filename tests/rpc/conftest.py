@@ -94,7 +94,8 @@ def serve(clock: FixedClock, records: TokenRecords) -> Callable[..., AbstractAsy
                 AuthenticationStep(Authenticator(records, clock, auth), table),
                 ErrorMappingStep(),
             ),
-            max_response_bytes,
+            max_request_bytes=1 << 20,
+            max_response_bytes=max_response_bytes,
         )
         interceptor.register(SERVICE, handlers)
         server = grpc.aio.server(interceptors=(interceptor,))

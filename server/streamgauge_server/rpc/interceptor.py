@@ -25,9 +25,10 @@ _RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class StepInterceptor(grpc.aio.ServerInterceptor):
     """Serves the registered methods with the steps around them; other methods are UNIMPLEMENTED."""
 
-    def __init__(self, steps: Sequence[Step], max_response_bytes: int) -> None:
-        """`steps` from the outermost to the innermost."""
+    def __init__(self, steps: Sequence[Step], *, max_request_bytes: int, max_response_bytes: int) -> None:
+        """`steps` from the outermost to the innermost; the bounds are of single messages."""
         self.steps = tuple(steps)
+        self._max_request_bytes = max_request_bytes
         self._max_response_bytes = max_response_bytes
         self._handlers: dict[str, _RpcHandler] = {}
 
@@ -58,7 +59,8 @@ class StepInterceptor(grpc.aio.ServerInterceptor):
         return handler if handler is not None else await continuation(handler_call_details)
 
     def _wrapped(self, method: Method, handler: _RpcHandler) -> _RpcHandler:
-        innermost, serialise = _innermost(method, handler, self._max_response_bytes)
+        parse = _bounded(handler.request_deserializer or bytes, self._max_request_bytes)
+        innermost, serialise = _innermost(method, handler, parse, self._max_response_bytes)
         chain = innermost
         for step in reversed(self.steps):
             chain = step.wrap(method, chain)
@@ -67,7 +69,7 @@ class StepInterceptor(grpc.aio.ServerInterceptor):
             return await chain(Call(method), request, context)
 
         make = _MAKERS[method.request_streaming, method.response_streaming]
-        return make(entry, handler.request_deserializer if method.request_streaming else None, serialise)
+        return make(entry, parse if method.request_streaming else None, serialise)
 
 
 _MAKERS: dict[tuple[bool, bool], Callable[..., _RpcHandler]] = {
@@ -78,8 +80,23 @@ _MAKERS: dict[tuple[bool, bool], Callable[..., _RpcHandler]] = {
 }
 
 
+def _bounded(parse: Callable[[bytes], Any], max_bytes: int) -> Callable[[bytes], Any]:
+    """Returns a parser that refuses larger messages."""
+
+    def bounded(message: bytes) -> Any:
+        if len(message) > max_bytes:
+            raise DomainError(
+                Reason.MESSAGE_TOO_LARGE,
+                f"the request has {len(message)} bytes, allowed are {max_bytes} (max_request_bytes): send less at once",
+                metadata={"field": "request", "limit": str(max_bytes), "actual": str(len(message))},
+            )
+        return parse(message)
+
+    return bounded
+
+
 def _innermost(
-    method: Method, handler: _RpcHandler, max_response_bytes: int
+    method: Method, handler: _RpcHandler, parse: Callable[[bytes], Any], max_response_bytes: int
 ) -> tuple[Handler, Callable[[Any], bytes] | None]:
     """Returns the handler that calls the servicer, and the serialiser that is left to gRPC.
 
@@ -87,7 +104,6 @@ def _innermost(
     is too large then ends with a reason as every other error does.
     """
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    parse: Callable[[Any], Any] = handler.request_deserializer or bytes
     serialise: Callable[[Any], bytes] = handler.response_serializer or bytes
     streams_in = method.request_streaming
 
@@ -100,7 +116,12 @@ def _innermost(
     def answer_of(response: Any) -> bytes:
         answer = serialise(response)
         if len(answer) > max_response_bytes:
-            raise _too_large(len(answer), max_response_bytes)
+            raise DomainError(
+                Reason.MESSAGE_TOO_LARGE,
+                f"the response has {len(answer)} bytes, allowed are {max_response_bytes} (max_response_bytes): "
+                "ask for less at once",
+                metadata={"field": "response", "limit": str(max_response_bytes), "actual": str(len(answer))},
+            )
         return answer
 
     async def unary(call: Call, request: Any, context: ServicerContext) -> bytes:
@@ -122,14 +143,6 @@ def _innermost(
         raise TypeError(f"{method.name} is not implemented as a coroutine or an asynchronous generator")
     # A coroutine that answers a stream writes its messages to the context itself, as gRPC's health service does.
     return (writing, handler.response_serializer) if method.response_streaming else (unary, None)
-
-
-def _too_large(actual: int, limit: int) -> DomainError:
-    return DomainError(
-        Reason.MESSAGE_TOO_LARGE,
-        f"the response has {actual} bytes, allowed are {limit} (max_response_bytes): ask for less at once",
-        metadata={"field": "response", "limit": str(limit), "actual": str(actual)},
-    )
 
 
 class Registrar:
