@@ -167,3 +167,15 @@ def test_a_day_of_scrapes_is_small() -> None:
 def test_frames_of_one_schema_merge_as_any_others() -> None:
     frames_ = [decode(encode_row(FIRST + time, 5, {1: time, 3: "x"}).data) for time in (5, 3, 4, 3)]
     assert exact(samples_of(merge(frames_))) == exact(merged(frames_))
+
+
+def test_small_blocks_whose_columns_have_their_own_start_times_keep_them() -> None:
+    def scrape(moment: int) -> Frame:
+        time = np.array([FIRST + moment])
+        one = Frame(time, np.array([100]), {1: Column(ValueType.INT64, np.array([1]))})
+        other = Frame(time, np.array([200 + moment]), {5: Column(ValueType.INT64, np.array([2]))})
+        return merge([one, other])
+
+    frames_ = [scrape(moment) for moment in range(3)]
+    decoded = decode_many([encode(frame).data for frame in frames_])
+    assert exact(samples_of(decoded)) == exact(merged(frames_))

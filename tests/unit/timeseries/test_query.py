@@ -262,6 +262,17 @@ def test_a_range_outside_the_windows_answers_no_metric() -> None:
     assert aggregate(blocks, FIRST + 60, FIRST + 5, hour).metrics == ()
 
 
+def test_windows_before_the_range_are_empty() -> None:
+    blocks = store([Run(FIRST, 60_000_000, 180, frozenset({1}), (5,), 0.0, 1, False, False)])
+    bounds = Window(WindowUnit.HOUR).bounds(FIRST, FIRST + 3 * MICROS_PER_HOUR)
+    for since in (None, FIRST):
+        table = aggregate(blocks, FIRST + MICROS_PER_HOUR, bounds[-1], bounds, since=since)
+        stats = table.stats(1)
+        assert stats is not None
+        assert stats.count.tolist() == [0, 60, 60]
+        assert stats.present.tolist() == [False, True, True]
+
+
 def test_nothing_stored_answers_no_metric() -> None:
     table = aggregate([], FIRST, FIRST + 5, [FIRST, FIRST + 5])
     assert table.metrics == ()
