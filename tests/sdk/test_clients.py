@@ -279,6 +279,14 @@ async def test_frames_are_stored_and_bad_ones_refused_by_their_place(api: Any) -
     assert summary["load"].sample_count == 250_000
 
 
+async def test_a_frame_may_have_rows_and_whole_days_of_gaps(api: Any) -> None:
+    times = [at(0), at(1), at(48), at(96)]
+    result = await done(api.metrics.import_frames([Frame("sources/a", times, {"load": [1, None, None, 4.5]})]))
+    assert (result.accepted, result.rejected, result.accepted_samples) == (1, 0, 2)
+    summary = await done(api.sources.timesummary("a", start=at(0), end=at(97), metrics="load"))
+    assert (summary["load"].sample_count, summary["load"].last_time) == (2, at(96))
+
+
 async def test_a_dataframe_goes_in_and_comes_back(api: Any) -> None:
     index = pd.date_range(T0.replace(minute=0), periods=4, freq="h")
     given = pd.DataFrame(

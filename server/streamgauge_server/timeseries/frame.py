@@ -128,7 +128,7 @@ def merge(frames: Sequence[Frame]) -> Frame:
 
 
 def split_days(frame: Frame) -> list[tuple[int, Frame]]:
-    """Returns the frame's parts by UTC day, as (days since 1970-01-01, frame), in order."""
+    """Returns the frame's parts by UTC day, as (days since 1970-01-01, frame), in order; none where a day has no sample."""
     if not len(frame.times):
         return []
     first, last = int(frame.times[0]) // MICROS_PER_DAY, int(frame.times[-1]) // MICROS_PER_DAY
@@ -137,10 +137,11 @@ def split_days(frame: Frame) -> list[tuple[int, Frame]]:
     days = frame.times // MICROS_PER_DAY
     heads = np.flatnonzero(np.concatenate(([True], days[1:] != days[:-1])))
     tails = np.concatenate((heads[1:], [len(days)]))
-    return [
+    parts = [
         (int(days[head]), _slice(frame, slice(int(head), int(tail)), None))
         for head, tail in zip(heads, tails, strict=True)
     ]
+    return [(day, part) for day, part in parts if part.columns]
 
 
 def cut(frame: Frame, start: int, end: int, metrics: Collection[int] | None = None) -> Frame | None:
