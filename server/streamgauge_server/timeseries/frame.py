@@ -128,7 +128,7 @@ def merge(frames: Sequence[Frame]) -> Frame:
 
 
 def split_days(frame: Frame) -> list[tuple[int, Frame]]:
-    """Returns the frame's parts by UTC day, as (days since 1970-01-01, frame), in order; none where a day has no sample."""
+    """Returns the frame's parts by UTC day, as (days since 1970-01-01, frame), in order. No part without samples."""
     if not len(frame.times):
         return []
     first, last = int(frame.times[0]) // MICROS_PER_DAY, int(frame.times[-1]) // MICROS_PER_DAY
