@@ -80,7 +80,8 @@ class LogSettings(_Section):
         default="auto", description="json is one object per line; auto is console on a terminal and json elsewhere."
     )
     access: Literal["all", "failures", "off"] = Field(
-        default="all", description="Which calls get a line: all, those that did not end with OK, or none."
+        default="failures",
+        description="Which calls get a line: all, those that failed or (unary) took over a second, or none.",
     )
 
 

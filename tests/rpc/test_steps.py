@@ -13,11 +13,15 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry, generate_latest
+from streamgauge.v1 import server_service_pb2, source_service_pb2
 from streamgauge_server.app import App
 from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.rpc import observation
 from streamgauge_server.rpc.context import current_call, current_caller
 from streamgauge_server.rpc.scopes import METHOD_SCOPES, OPEN
 from structlog.testing import capture_logs
+
+from tests.rpc.serving import Start, refused
 
 SECRETS = ("hunter2", "ZeroDivisionError", "test_steps")
 
@@ -376,16 +380,56 @@ async def test_the_access_log_has_a_line_per_call_without_the_token(serve: Any) 
     assert "hunter2" not in str(lines)
 
 
-async def test_faults_of_the_server_are_errors_in_the_log_and_probes_are_quiet(app: App) -> None:
+async def test_probes_that_are_answered_are_quiet(start: Start) -> None:
+    stubs = await start(log={"access": "all"})
+    channel: Any = stubs.channel
     health = "/grpc.health.v1.Health/Check"
     with capture_logs() as lines:
-        channel: Any
-        async with grpc.aio.insecure_channel(app.address) as channel:
-            await channel.unary_unary(health)(b"")
-            with pytest.raises(grpc.aio.AioRpcError):
-                await channel.unary_unary(health)(b"\n\x04none")
+        await channel.unary_unary(health)(b"")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await channel.unary_unary(health)(b"\n\x04none")
     calls = [(line["code"], line["log_level"]) for line in lines if line["event"] == "call"]
     assert calls == [("OK", "debug"), ("NOT_FOUND", "info")]
+
+
+async def test_by_default_a_call_that_ends_well_and_soon_has_no_line(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubs = await start()
+    with capture_logs() as lines:
+        await stubs.server.GetServerInfo(server_service_pb2.GetServerInfoRequest())
+        assert [line for line in lines if line["event"] == "call"] == []
+        monkeypatch.setattr(observation, "SLOW_SECONDS", 0.0)
+        await stubs.server.GetServerInfo(server_service_pb2.GetServerInfoRequest())
+        with refused(grpc.StatusCode.NOT_FOUND, "SOURCE_NOT_FOUND"):
+            await stubs.sources.GetSource(source_service_pb2.GetSourceRequest(name="sources/x"))
+    assert [line["code"] for line in lines if line["event"] == "call"] == ["OK", "NOT_FOUND"]
+
+
+async def test_without_an_access_log_no_call_has_a_line(start: Start) -> None:
+    stubs = await start(log={"access": "off"})
+    with capture_logs() as lines, refused(grpc.StatusCode.NOT_FOUND, "SOURCE_NOT_FOUND"):
+        await stubs.sources.GetSource(source_service_pb2.GetSourceRequest(name="sources/x"))
+    assert [line for line in lines if line["event"] == "call"] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (ZeroDivisionError(), "error"),
+        (DomainError(Reason.STORE_UNAVAILABLE, "away"), "warning"),
+        (DomainError(Reason.SOURCE_NOT_FOUND, "none"), "info"),
+    ],
+)
+async def test_the_more_the_server_is_to_blame_the_louder_the_line(serve: Any, error: Exception, level: str) -> None:
+    async def handler(request: bytes, context: Any) -> bytes:
+        raise error
+
+    with capture_logs() as lines:
+        async with serve({"Get": unary(handler)}) as bare:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await bare.unary("Get")
+    assert [line["log_level"] for line in lines if line["event"] == "call"] == [level]
 
 
 async def test_metrics_count_calls_by_method_and_code_from_zero_on(serve: Any) -> None:

@@ -23,6 +23,9 @@ AccessLog = Literal["all", "failures", "off"]
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the latency histogram, in seconds."""
 
+SLOW_SECONDS = 1.0
+"""From here on a unary call is worth a line although it ended well."""
+
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS})
 _TROUBLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
@@ -31,7 +34,11 @@ _log = structlog.stdlib.get_logger("streamgauge.access")
 
 
 class AccessLogStep:
-    """Writes a line per call. Health checks and reflection that end well are debug lines: probes call all day."""
+    """Writes a line per call, or only for those that failed or were slow.
+
+    A line costs as much as everything else around a call, and writers make thousands of calls a second. Health checks
+    and reflection that end well are debug lines: probes call all day.
+    """
 
     name = "access_log"
 
@@ -52,23 +59,25 @@ class AccessLogStep:
                 return await call_next(call, request, context)
             finally:
                 code = call.code
-                if code is not grpc.StatusCode.OK or not failures_only:
+                seconds = time.perf_counter() - call.started
+                fine = code is grpc.StatusCode.OK
+                if not failures_only or not fine or (seconds > SLOW_SECONDS and not method.streaming):
                     if code in _FAULTS:
                         write = log.error
                     elif code in _TROUBLE:
                         write = log.warning
                     else:
-                        write = log.debug if background and code is grpc.StatusCode.OK else log.info
-                    write("call", **_fields(call, context))
+                        write = log.debug if background and fine else log.info
+                    write("call", **_fields(call, context, seconds))
 
         return logged
 
 
-def _fields(call: Call, context: ServicerContext) -> dict[str, Any]:
+def _fields(call: Call, context: ServicerContext, seconds: float) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "method": call.method.name,
         "code": call.code.name,
-        "ms": round((time.perf_counter() - call.started) * 1000, 3),
+        "ms": round(seconds * 1000, 3),
         "request_id": call.request_id,
         "peer": context.peer(),
     }
