@@ -58,12 +58,13 @@ def squeeze(plain: bytes) -> bytes:
 
 def unsqueeze(squeezed: bytes) -> bytes:
     """Returns the bytes given to `squeeze`. Raises BlockCorrupt."""
-    if squeezed[:1] == _PLAIN:
-        return squeezed[1:]
-    if squeezed[:1] != _ZSTD:
+    kind, packed = squeezed[:1], squeezed[1:]
+    if kind == _PLAIN:
+        return packed
+    if kind != _ZSTD:
         raise BlockCorrupt("squeezed bytes of unknown kind")
     try:
-        return _compressors.decompress(squeezed[1:], max_output_size=_MAX_SQUEEZED)
+        return _compressors.decompress(packed, max_output_size=_MAX_SQUEEZED)
     except zstandard.ZstdError as error:
         raise BlockCorrupt(f"a zstd frame cannot be read: {error}") from error
 

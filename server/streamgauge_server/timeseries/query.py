@@ -209,7 +209,11 @@ def _plan(blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[
     edges = [low, *bounds[bisect_right(bounds, low) : bisect_right(bounds, high - 1)], high]
     uneven = [edge for edge in edges if edge % MICROS_PER_HOUR]
     for day in sorted(by_day):
-        _plan_day(plan, day, by_day[day], edges, uneven)
+        held = by_day[day]
+        if len(held) == 1 and held[0].day_summary is not None and _in_one_window(held[0], plan, edges):
+            plan.days.append(held[0])  # as in a year by day
+        else:
+            _plan_day(plan, day, held, edges, uneven)
     return plan
 
 
