@@ -11,7 +11,6 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1._async import HealthServicer as BaseHealthServicer
 
-
 _STATUS = {True: pb.HealthCheckResponse.SERVING, False: pb.HealthCheckResponse.NOT_SERVING}
 
 
