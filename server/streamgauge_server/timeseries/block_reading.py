@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from itertools import combinations
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from streamgauge_server.timeseries.frame import (
     Ints,
     Values,
     build_frame,
+    lay_end_to_end,
     merge,
     within,
 )
@@ -46,8 +46,7 @@ def decode(data: bytes, metrics: Collection[int] | None = None) -> Frame:
 
     Raises BlockCorrupt.
     """
-    content = unseal(data)
-    return _group_frame(content, [content], metrics, None)
+    return _read([unseal(data)], metrics)
 
 
 def decode_many(
@@ -60,28 +59,33 @@ def decode_many(
     Equals `merge` over `decode`, but reads small blocks of the same schema as one message, which is many times faster.
     With `spans` only rows in these spans of time [start, end) are returned. Raises BlockCorrupt.
     """
-    runs: list[tuple[bytes, list[bytes]]] = []
-    run: list[bytes] = []
-    key: bytes | None = None
-    for data in blocks:
+    groups: dict[bytes, tuple[list[bytes], list[int]]] = {}
+    key, contents, places = b"", list[bytes](), list[int]()
+    for place, data in enumerate(blocks):
         content = unseal(data)
-        if key is not None and content.startswith(key):
-            run.append(content)
-            continue
-        run = [content]
-        key = schema_prefix(content)
-        if key is not None and not prefixed_schema(key).plain:
-            key = None
-        runs.append((content if key is None else key, run))
-    groups: dict[bytes, list[bytes]] = {}
-    for begin, contents in runs:
-        groups.setdefault(begin, []).extend(contents)
-    if len(groups) < len(runs):
-        # Writers take turns. Their blocks are read by schema unless they overwrite each other's samples.
-        frames = [_group_frame(begin, contents, metrics, spans) for begin, contents in groups.items()]
-        if not any(_collide(one, other) for one, other in combinations(frames, 2)):
-            return merge(frames)
-    return merge([_group_frame(begin, contents, metrics, spans) for begin, contents in runs])
+        if not key or not content.startswith(key):
+            key = _plain_schema(content)
+            if not key:
+                groups.pop(content, None)  # of a block that is there twice the later one alone decides
+            contents, places = groups.setdefault(key or content, ([], []))
+        contents.append(content)
+        places.append(place)
+    frames: list[Frame] = []
+    ranks: list[Ints] = []
+    for contents, places in groups.values():
+        frame = _read(contents, metrics)
+        if spans is not None and len(places) == 1:
+            frame = within(frame, spans)  # large blocks are cut before they are merged
+        frames.append(frame)
+        ranks.append(np.repeat(places, len(frame.times) // len(places)))
+    merged = build_frame(*lay_end_to_end(frames), np.concatenate(ranks)) if frames else merge([])
+    return merged if spans is None else within(merged, spans)
+
+
+def _plain_schema(content: bytes) -> bytes:
+    """Returns the prefix of blocks that can be read together with this one, empty where none can."""
+    prefix = schema_prefix(content)
+    return prefix if prefix is not None and prefixed_schema(prefix).plain else b""
 
 
 def metrics_of(data: bytes) -> tuple[int, ...]:
@@ -214,32 +218,31 @@ def _unpack_texts(packed: bytes) -> Values:
     return texts
 
 
-def _group_frame(
-    key: bytes, contents: Sequence[bytes], metrics: Collection[int] | None, spans: Sequence[tuple[int, int]] | None
-) -> Frame:
-    """Returns the merged frame of small blocks that begin with the same schema, or of one other block (repeated)."""
-    alone = len(contents) == 1 or key == contents[0]
+def _read(contents: Sequence[bytes], metrics: Collection[int] | None) -> Frame:
+    """Returns the rows of one block, or of several with the same plain schema: those are in order of the blocks."""
     try:
-        frame = _frame(contents[0], metrics) if alone else _plain_frame(key, contents, metrics)
+        return _frame(contents[0], metrics) if len(contents) == 1 else _plain_rows(contents, metrics)
     except CONTRADICTIONS as error:
         raise BlockCorrupt(f"a block contradicts itself: {error}") from error
-    return frame if spans is None else within(frame, spans)
 
 
-def _plain_frame(key: bytes, contents: Sequence[bytes], metrics: Collection[int] | None) -> Frame:
-    schema = prefixed_schema(key)
+def _plain_rows(contents: Sequence[bytes], metrics: Collection[int] | None) -> Frame:
     message = _parse(b"".join(contents), len(contents))
+    schema = read_schema(message.schema[0])
     doubles, integers, bools, texts = schema.counts
     cells = _table(np.frombuffer(b"".join(message.cells), _INTEGER), len(contents), 2 + doubles + integers, schema)
     flags = _table(np.frombuffer(b"".join(message.flags), np.bool_), len(contents), bools, schema)
     words = _table(text_array(message.texts), len(contents), texts, schema)
     lines = [*cells[2 : 2 + doubles].view(_DOUBLE), *cells[2 + doubles :], *flags, *words]
-    columns = {
-        metric: Column(value_type, line)
-        for metric, value_type, line in zip(schema.metrics, schema.types, lines, strict=True)
-        if metrics is None or metric in metrics
-    }
-    return build_frame(cells[0], cells[1], columns)
+    return Frame(
+        cells[0],
+        cells[1],
+        {
+            metric: Column(value_type, line)
+            for metric, value_type, line in zip(schema.metrics, schema.types, lines, strict=True)
+            if metrics is None or metric in metrics
+        },
+    )
 
 
 def _table(values: Values, blocks: int, columns: int, schema: Schema) -> Values:
@@ -249,12 +252,3 @@ def _table(values: Values, blocks: int, columns: int, schema: Schema) -> Values:
     return np.ascontiguousarray(values.reshape(blocks, columns, schema.rows).transpose(1, 0, 2)).reshape(
         columns, blocks * schema.rows
     )
-
-
-def _collide(one: Frame, other: Frame) -> bool:
-    """Tells whether two frames may have samples of the same metric and moment."""
-    if not len(one.times) or not len(other.times):
-        return False
-    if one.times[-1] < other.times[0] or other.times[-1] < one.times[0]:
-        return False
-    return not one.columns.keys().isdisjoint(other.columns) and bool(len(np.intersect1d(one.times, other.times)))

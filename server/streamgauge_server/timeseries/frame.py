@@ -73,15 +73,16 @@ class Frame:
         return self.starts if starts is None else starts
 
 
-def build_frame(times: Ints, starts: Ints, columns: Mapping[int, Column]) -> Frame:
+def build_frame(times: Ints, starts: Ints, columns: Mapping[int, Column], ranks: Ints | None = None) -> Frame:
     """Returns the frame of rows in any order in which moments may repeat.
 
-    For each moment and metric the last row with a value stands, and of the start times told for it the last one.
+    For each moment and metric the last row with a value stands, and of the start times told for it the last one. The
+    last is the one with the highest rank, where `ranks` are given, and else the one that comes last.
     """
     rows = len(times)
     if rows < 2 or bool((times[1:] > times[:-1]).all()):
         return Frame(times, starts, {metric: column for metric, column in columns.items() if _has_value(column)})
-    order = np.argsort(times, kind="stable")
+    order = np.argsort(times, kind="stable") if ranks is None else np.lexsort((ranks, times))
     ordered = times[order]
     heads = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     if len(heads) == rows:
@@ -112,8 +113,14 @@ def merge(frames: Sequence[Frame]) -> Frame:
 
     The start time of a sample is the last one told for it. Raises ValueError when a metric has two types.
     """
-    if len(frames) == 1:
-        return frames[0]
+    return frames[0] if len(frames) == 1 else build_frame(*lay_end_to_end(frames))
+
+
+def lay_end_to_end(frames: Sequence[Frame]) -> tuple[Ints, Ints, dict[int, Column]]:
+    """Returns moments, start times and columns of the rows of several frames, one frame after the other.
+
+    Raises ValueError when a metric has two types.
+    """
     rows = sum(len(frame.times) for frame in frames)
     times = np.concatenate([frame.times for frame in frames]) if frames else np.empty(0, np.int64)
     starts = np.concatenate([frame.starts for frame in frames]) if frames else np.empty(0, np.int64)
@@ -123,8 +130,7 @@ def merge(frames: Sequence[Frame]) -> Frame:
         for metric in frame.columns:
             holders.setdefault(metric, []).append((offset, frame))
         offset += len(frame.times)
-    columns = {metric: _stack(metric, held, rows, starts) for metric, held in holders.items()}
-    return build_frame(times, starts, columns)
+    return times, starts, {metric: _stack(metric, held, rows, starts) for metric, held in holders.items()}
 
 
 def split_days(frame: Frame) -> list[tuple[int, Frame]]:
