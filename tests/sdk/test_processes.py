@@ -231,12 +231,14 @@ def test_a_child_forked_amid_asyncio_calls_is_told_and_can_use_the_sync_client(s
                 write(writer, "child")
             assert writer.stats.accepted == 1
         async def main():
-            async with AsyncClient(target) as client:
+            async with AsyncClient(target) as client, AsyncMetricWriter(client, max_batch_age=60) as writer:
                 await client.server.info()
+                await writer.write("sources/parent", {"a": 1}, T0)
                 pid = os.fork()
                 if pid == 0:
                     code = 1
                     try:
+                        assert writer.stats == WriterStats(), writer.stats
                         child()
                         code = 0
                     finally:
@@ -246,7 +248,7 @@ def test_a_child_forked_amid_asyncio_calls_is_told_and_can_use_the_sync_client(s
         asyncio.run(main())
         """,
     )
-    assert counts(server) == {"after": 0, "child": 1}
+    assert counts(server) == {"after": 0, "child": 1, "parent": 1}
 
 
 def test_forks_amid_the_calls_of_many_threads_leave_children_that_work(server: testing.RunningServer) -> None:

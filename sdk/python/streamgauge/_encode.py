@@ -111,10 +111,10 @@ def observation(
         kind = type(value)
         if kind is float:
             entries[metric].double_value = value
-        elif kind is int and INT64_MIN <= value <= INT64_MAX:
-            entries[metric].int64_value = value
         elif kind is bool:
             entries[metric].bool_value = value
+        elif kind is int and INT64_MIN <= value <= INT64_MAX:
+            entries[metric].int64_value = value
         else:
             put_value(entries[metric], value, f"values[{metric!r}]")
     return message

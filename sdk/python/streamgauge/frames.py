@@ -156,7 +156,7 @@ def _times(times: Moments) -> list[int]:
             raise ValueError("times holds NaT")
         return found
     given = times.tolist() if kind else list(times)
-    if all(type(moment) is int for moment in given):
+    if set(map(type, given)) <= {int}:
         return given
     return [micros(moment, f"times[{row}]") for row, moment in enumerate(given)]
 

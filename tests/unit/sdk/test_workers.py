@@ -1,6 +1,6 @@
 """What the thread and the task behind the writers do with a server that answers, refuses, is away, or hangs.
 
-Every test is written once, for the asyncio worker; `Both` runs the sync worker through the same steps in threads.
+Every test is written once and runs with both workers: `Both` gives the sync one the face of the asyncio one.
 """
 
 from __future__ import annotations
@@ -434,20 +434,6 @@ async def test_stopping_lets_the_worker_end_when_everything_is_sent(make: Callab
     await writer.until(lambda: writer.stats.accepted == 1)
     with pytest.raises(WriterClosedError):
         await writer.put()
-
-
-async def test_after_a_fork_the_child_begins_empty(make: Callable[..., Both]) -> None:
-    writer = make()
-    await writer.put()
-    worker = writer.worker
-    kept = worker._queue  # the parent's: this test plays both processes
-    worker.reset_after_fork()
-    assert writer.stats == WriterStats()
-    assert len(kept) == 1
-    await writer.put("child")
-    await writer.flush()
-    assert [o.subject for request in writer.server.requests for o in request.observations] == ["child"]
-    await writer.close()
 
 
 def test_an_event_loop_that_ends_before_the_writer_is_closed_reports_what_is_left() -> None:
