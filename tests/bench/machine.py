@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 
 _LOOP = range(400_000)
@@ -13,11 +13,10 @@ _LOOP = range(400_000)
 
 def cpu_seconds(pid: int) -> float:
     """Returns the processor time that a process has used, all of its threads together (Linux; 0 elsewhere)."""
-    stat = Path(f"/proc/{pid}/stat")
-    if not stat.exists():
+    if sys.platform != "linux":
         return 0.0
-    fields = stat.read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    # The clock of another process, as clock_getcpuclockid(3) makes its id. Unlike /proc it counts nanoseconds.
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 @dataclass(slots=True)

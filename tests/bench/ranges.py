@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 from streamgauge.v1 import common_pb2, source_service_pb2, source_service_pb2_grpc
 
-from tests.bench.calls import READ_METHOD
+from tests.bench.calls import CALLERS, CONNECTIONS, READ_METHOD, WRITE_METHOD
 from tests.bench.generator import Command
 from tests.bench.imports import import_all, messages
 from tests.bench.processes import Served
 from tests.bench.report import Goal, Measurement, Pair
 from tests.bench.session import Round, Session, cost
-from tests.bench.workload import DAY, METRICS, SCRAPE, frames, readings, source_name
+from tests.bench.workload import DAY, METRICS, SCRAPE, frames, readings, source_name, write_requests
 
 GROWTH = "read_growth_10_to_1000_sources"
-MEASURED = 0
-"""Number of the source that is read."""
 FEW, MANY = 10, 1_000
+MEASURED = 0
+"""Number of the source that is read: one whose readings were imported, in blocks of a day."""
+SINGLE = FEW
+"""Number of a source whose readings came one by one, as a collector writes them: thousands of small blocks a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,14 @@ class Range:
     name: str
     days: int
     unit: common_pb2.WindowUnit.ValueType
-    goal: Goal | None
+    goal: Goal | None = None
+    source: int = MEASURED
+    """Number of the source that is read."""
 
     def request(self, now: int) -> source_service_pb2.GetSourceMetricsRequest:
-        """Returns the question about all metrics of the measured source, up to `now`."""
+        """Returns the question about all metrics of the source, up to `now`."""
         request = source_service_pb2.GetSourceMetricsRequest(
-            source=source_name(MEASURED), time_unit=self.unit, metrics=["*"]
+            source=source_name(self.source), time_unit=self.unit, metrics=["*"]
         )
         request.timestamp_from.FromMicroseconds(now - self.days * DAY)
         request.timestamp_to.FromMicroseconds(now)
@@ -43,18 +47,23 @@ class Range:
 BY_HOUR = Range("day_by_hour_vs_echo", 1, common_pb2.WINDOW_UNIT_HOUR, Goal(3, at_least=False))
 RANGES = (
     BY_HOUR,
-    Range("month_by_day_vs_echo", 30, common_pb2.WINDOW_UNIT_DAY, None),
-    Range("year_by_day_vs_echo", 365, common_pb2.WINDOW_UNIT_DAY, None),
+    Range("month_by_day_vs_echo", 30, common_pb2.WINDOW_UNIT_DAY),
+    Range("year_by_day_vs_echo", 365, common_pb2.WINDOW_UNIT_DAY),
+    Range("day_of_single_writes_vs_echo", 1, common_pb2.WINDOW_UNIT_HOUR, source=SINGLE),
 )
 FLAT = Goal(1.2, at_least=False)
 
 
 def ranges(session: Session) -> list[Measurement]:
-    """Measures the three ranges on a store with a year of the source that is read and a day of nine others."""
+    """Measures ranges on a store with a year of the source that is read and a day of each of the others."""
     found = []
     with session.server() as served:
         import_all(served, _stored(session, range(1, FEW), 1, SCRAPE))
         import_all(served, _stored(session, range(MEASURED, MEASURED + 1), 365, SCRAPE))
+        single = list(write_requests(range(SINGLE, SINGLE + 1), session.now - DAY, DAY // SCRAPE))
+        session.generator.run(
+            Command(served.target, WRITE_METHOD, session.bodies("single", single), CALLERS, CONNECTIONS, 120)
+        )
         for one in RANGES:
             command = _command(session, served, one)
             rounds = session.rounds(command, served, session.scale.read_rounds)
