@@ -179,3 +179,15 @@ def test_small_blocks_whose_columns_have_their_own_start_times_keep_them() -> No
     frames_ = [scrape(moment) for moment in range(3)]
     decoded = decode_many([encode(frame).data for frame in frames_])
     assert exact(samples_of(decoded)) == exact(merged(frames_))
+
+
+@pytest.mark.parametrize("rows", [3, 40])
+def test_a_block_that_is_there_twice_wins_over_what_lies_between(rows: int) -> None:
+    def frame(value: int) -> Frame:
+        times = FIRST + np.arange(rows)
+        gaps = np.arange(rows) != 1
+        return Frame(times, np.full(rows, UNKNOWN_START), {1: Column(ValueType.INT64, np.full(rows, value), gaps)})
+
+    one, other = encode(frame(1)).data, encode(frame(2)).data
+    assert exact(samples_of(decode_many([one, other, one]))) == exact(samples_of(frame(1)))
+    assert exact(samples_of(decode_many([one, one, other]))) == exact(samples_of(frame(2)))

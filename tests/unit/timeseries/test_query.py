@@ -266,10 +266,10 @@ def test_windows_before_the_range_are_empty() -> None:
     blocks = store([Run(FIRST, 60_000_000, 180, frozenset({1}), (5,), 0.0, 1, False, False)])
     bounds = Window(WindowUnit.HOUR).bounds(FIRST, FIRST + 3 * MICROS_PER_HOUR)
     for since in (None, FIRST):
-        table = aggregate(blocks, FIRST + MICROS_PER_HOUR, bounds[-1], bounds, since=since)
+        table = aggregate(blocks, FIRST + MICROS_PER_HOUR + 1, bounds[-1], bounds, since=since)
         stats = table.stats(1)
         assert stats is not None
-        assert stats.count.tolist() == [0, 60, 60]
+        assert stats.count.tolist() == [0, 59, 60]
         assert stats.present.tolist() == [False, True, True]
 
 
