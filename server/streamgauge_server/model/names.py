@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from streamgauge_server.model.errors import Violation
 from streamgauge_server.model.values import SubjectKind
@@ -22,6 +23,8 @@ COLLECTIONS: dict[SubjectKind, str] = {
 KINDS = {collection: kind for kind, collection in COLLECTIONS.items()}
 
 MAX_NAME_BYTES = 255
+
+_LONGEST_SUBJECT = len("metricTypes//choices/") + 2 * 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,12 @@ def id_problem(id_: str) -> str | None:
 
 def parse_subject(name: str) -> SubjectName | None:
     """Returns the subject of a resource name, or None when it is malformed."""
+    # Every write and read names subjects, most often the same ones. What is too long to be one is not kept.
+    return _kept_subject(name) if len(name) <= _LONGEST_SUBJECT else None
+
+
+@lru_cache(maxsize=16_384)
+def _kept_subject(name: str) -> SubjectName | None:
     head, slash, rest = name.partition("/")
     kind = KINDS.get(head)
     if not slash or kind is None:

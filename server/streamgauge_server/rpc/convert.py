@@ -142,7 +142,9 @@ def value_message(value: Scalar, value_type: ValueType) -> common_pb2.Value:
 def observation(message: common_pb2.Observation) -> Observation:
     """Decodes an observation; what is wrong with it is for the service to say."""
     values: dict[str, Any] = {}
-    for metric, value in message.values.items():
+    by_metric = message.values
+    for metric in by_metric:  # `items()` of a map field is written in Python
+        value = by_metric[metric]
         kind = value.WhichOneof("kind")
         values[metric] = None if kind is None else getattr(value, kind)
     return Observation(

@@ -178,7 +178,9 @@ class MetricsWriter:
             refusals.add(index, subject, "values", f"must have 1 to {limit} entries, has {len(values)}")
         else:
             for metric, value in values.items():
-                problem = metric_problem(metric) or value_problem(value, self._limits)
+                problem = metric_problem(metric)
+                if problem is None and type(value) is not int:  # nothing can be wrong with an integer
+                    problem = value_problem(value, self._limits)
                 if problem:
                     refusals.add(index, subject, f'values["{clip(metric)}"]', problem, metric=metric)
         if key is None or len(refusals.errors) > before:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_SECOND, isoformat
 from streamgauge_server.model.errors import DomainError, Reason, Violation
@@ -114,7 +115,15 @@ def part_problem(part: str) -> str | None:
 
 def metric_problem(metric: str) -> str | None:
     """Returns what is wrong with the name of a metric."""
+    # Every sample comes with a name, and there are few of them. What is too long for one is not kept.
+    return _kept_metric_problem(metric) if len(metric) <= MAX_NAME_BYTES else _metric_problem(metric)
+
+
+def _metric_problem(metric: str) -> str | None:
     return text_problem(metric, MAX_NAME_BYTES, required=True)
+
+
+_kept_metric_problem = lru_cache(maxsize=16_384)(_metric_problem)
 
 
 def time_problem(time: int, now: int, limits: Limits) -> str | None:
