@@ -174,7 +174,8 @@ def test_delete_asks_first(cli: CommandLine, source: str) -> None:
     assert cli("sources", "delete", source, stdin="n\n").exit_code == 1
     cli.ok("sources", "get", source)
     result = cli("sources", "delete", source, "-o", "json", stdin="y\n")
-    assert json.loads(result.stdout) == {"deleted": source}  # the question is not part of the answer
+    answer = result.stdout.removeprefix(" y\n")  # up to 8.3, click's runner repeats what it is told
+    assert json.loads(answer) == {"deleted": source}  # the question is not part of the answer
 
 
 def test_a_stale_etag_deletes_nothing(cli: CommandLine, source: str) -> None:

@@ -304,7 +304,9 @@ async def test_a_dataframe_goes_in_and_comes_back(api: Any) -> None:
     )
     read = series.to_dataframe()
     for name in given:
-        assert read[name].astype("object").fillna(-1).tolist() == given[name].astype("object").fillna(-1).tolist()
+        assert [None if pd.isna(value) else value for value in read[name]] == [
+            None if pd.isna(value) else value for value in given[name]
+        ]
     assert list(read.index) == list(index)
 
 
