@@ -619,6 +619,20 @@ class TestParts:
         assert answer.latest[0].raw_value.string_value == "new"
         assert await series(stubs, "StreamingLastEvent", start=NOW - 3, end=NOW) == ["new"]
 
+    async def test_of_two_newest_texts_the_last_part_by_name_stands_in_every_answer(self, stubs: Stubs) -> None:
+        for part in ("2", "1", "3", "0"):
+            await put(stubs, (NOW - 1, f"of {part}"), metric="StreamingLastEvent", part=part)
+        assert await latest(stubs, "StreamingLastEvent") == "of 3"
+        assert await series(stubs, "StreamingLastEvent", start=NOW - 1, end=NOW) == ["of 3"]
+
+    async def test_a_counter_whose_newest_part_stands_reads_that_parts_total(self, stubs: Stubs) -> None:
+        await describe(stubs, BYTES, parts="LAST")
+        await put(stubs, (NOW - 5, 100), (NOW - 3, 7), part="0")
+        await put(stubs, (NOW - 4, 1_000), part="1")
+        assert await latest(stubs) == 107
+        assert await latest(stubs, mode="RAW") == 7
+        assert await series(stubs, start=NOW - 10, end=NOW, mode="CUMULATIVE") == [107]
+
     async def test_a_descriptor_says_how_parts_combine(self, stubs: Stubs) -> None:
         await put(stubs, (NOW - 2, 3), metric="own", part="0")
         await put(stubs, (NOW - 1, 4), metric="own", part="1")

@@ -159,19 +159,20 @@ def combine(
         (newest,) = by_part.values()
         if union_of_parts and not union:
             return None
-        value = newest.lifetime if counter and newest.lifetime is not None else newest.value
-        return LatestMetric(descriptor, value, newest.value, newest.time, _known(newest.start))
+        return LatestMetric(descriptor, _value(newest, counter), newest.value, newest.time, _known(newest.start))
     if union_of_parts:
         return None
-    newest = max(by_part.values(), key=_time)
+    # Of several newest ones the last part by name stands, as in windows.
+    newest = by_part[max(by_part, key=lambda part: (by_part[part].time, part))]
     if descriptor.part_combination == PartCombination.LAST:
-        return LatestMetric(descriptor, newest.value, newest.value, newest.time, _known(newest.start))
-    values = [s.lifetime if counter and s.lifetime is not None else s.value for s in by_part.values()]
+        return LatestMetric(descriptor, _value(newest, counter), newest.value, newest.time, _known(newest.start))
+    # In the order of their names, so that of equal words the same one stands every time.
+    values = [_value(by_part[part], counter) for part in sorted(by_part)]
     return LatestMetric(descriptor, combine_values(descriptor, values), None, newest.time, _known(newest.start))
 
 
-def _time(sample: LatestSample) -> int:
-    return sample.time
+def _value(sample: LatestSample, counter: bool) -> Scalar:
+    return sample.lifetime if counter and sample.lifetime is not None else sample.value
 
 
 def _known(start: int) -> int | None:

@@ -134,7 +134,7 @@ class MetricsQuery:
         groups: list[_Group] = []
         for subject in subjects:
             if subject in parts:
-                of_subject = {part: tables[i] for part, i in parts[subject].items()}
+                of_subject = {part: tables[i] for part, i in sorted(parts[subject].items())}
                 descriptors = await self._descriptors_of(caller.tenant, subject.kind, of_subject.values(), named)
                 by_part = _by_part(of_subject) if question.by_part else {"": of_subject}
                 groups.extend(_Group(subject, part, tables, descriptors) for part, tables in by_part.items())
@@ -200,7 +200,7 @@ class MetricsQuery:
 
 def _by_part(tables: Mapping[str, WindowTable]) -> dict[str, dict[str, WindowTable]]:
     """Groups tables so that each part is answered by itself; the subject as a whole is no part if it has no samples."""
-    return {part: {part: table} for part, table in sorted(tables.items()) if part or table.metrics or len(tables) == 1}
+    return {part: {part: table} for part, table in tables.items() if part or table.metrics or len(tables) == 1}
 
 
 @dataclass(frozen=True, slots=True)
