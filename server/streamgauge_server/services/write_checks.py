@@ -140,7 +140,7 @@ def time_problem(time: int, now: int, limits: Limits) -> str | None:
     if ahead > limits.max_future_seconds * MICROS_PER_SECOND:
         return (
             f"must be at most {limits.max_future_seconds} s ahead of the server's clock ({isoformat(now)}), "
-            f"is {ahead / MICROS_PER_SECOND:.0f} s ahead"
+            f"is {ahead / MICROS_PER_SECOND:.16g} s ahead"
         )
     return None
 
