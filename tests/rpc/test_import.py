@@ -239,6 +239,20 @@ async def test_the_first_accepted_frame_gives_a_new_metric_its_type(stubs: Stubs
     assert await latest(stubs) == {"new": 1}
 
 
+async def test_of_two_servers_that_see_a_metric_first_one_gives_it_its_type(start: Start, file_url: str) -> None:
+    servers = [await start(database=file_url) for _ in range(2)]
+    names = [f"m{n}" for n in range(50)]
+    typed: tuple[list[Scalar], ...] = ([1], ["one"])
+    answers = await asyncio.gather(
+        *(
+            load(server, batch(frame([NOW], *(column(name, values) for name in names), subject=f"sources/{number}")))
+            for number, (server, values) in enumerate(zip(servers, typed, strict=True))
+        )
+    )
+    assert sorted(answer.accepted_frame_count for answer in answers) == [0, 1]
+    assert sorted(len(answer.errors) for answer in answers) == [0, 50]
+
+
 class TestRefusals:
     async def test_all_that_is_wrong_with_a_frame_is_told(self, stubs: Stubs) -> None:
         bad = frame(

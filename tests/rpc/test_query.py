@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
@@ -16,6 +18,7 @@ from tests.rpc.messages import (
     NOW,
     SECOND,
     Scalar,
+    ask,
     batch,
     column,
     columns_of,
@@ -196,6 +199,21 @@ class TestSubjects:
         await put(stubs, row({"a": 1, "b": 2, "c": 3}, at=NOW - 1))
         answer = await stubs.metrics.QueryMetrics(query(metrics=["c", "a", "c"]))
         assert [c.metric for c in answer.series[0].columns] == ["c", "a"]
+
+    async def test_a_large_query_lets_other_calls_through_and_answers_the_same(self, stubs: Stubs) -> None:
+        names = [f"sources/{n:03}" for n in range(100)]
+        times = [NOW - n * HOUR for n in range(1, 50)]
+        frames = [frame(times, column("byteTotal", list(range(49, 0, -1))), subject=name) for name in names]
+        await stubs.metrics.ImportMetrics(iter([batch(*frames)]))
+        request = query(*names, start=NOW - 700 * HOUR, end=NOW, window=(1, "HOUR"))
+        large, latest = await asyncio.gather(
+            stubs.metrics.QueryMetrics(request), stubs.sources.GetSourceMetrics(ask("LATEST", source=names[0]))
+        )
+        assert latest.latest
+        alone = query(names[42], start=NOW - 700 * HOUR, end=NOW, window=(1, "HOUR"))
+        (expected,) = (await stubs.metrics.QueryMetrics(alone)).series
+        assert len(large.series) == 100
+        assert all(series.columns == expected.columns for series in large.series)
 
 
 class TestParts:

@@ -476,6 +476,20 @@ async def test_a_closed_server_refuses_a_source_that_was_deleted_by_another(star
     answer = await one.metrics.WriteMetrics(write(row({"x": 2}), row({"x": 2}, part="new")))
     assert {error.reason for error in answer.errors} == {errors_pb2.ERROR_REASON_SOURCE_NOT_FOUND}
     assert (answer.accepted_count, answer.rejected_count) == (0, 2)
+
+
+@pytest.mark.parametrize("parts", [("known",), ("new",), ("known", "new")])
+async def test_so_it_refuses_parts_of_a_source_that_was_deleted_by_another(
+    start: Start, file_url: str, parts: tuple[str, ...]
+) -> None:
+    one = await start(database=file_url, subject_registration="closed")
+    other = await start(database=file_url)
+    await one.sources.CreateSource(source_service_pb2.CreateSourceRequest(source_id="a"))
+    await one.metrics.WriteMetrics(write(row({"x": 1}, part="known")))
+    await other.sources.DeleteSource(source_service_pb2.DeleteSourceRequest(name="sources/a"))
+    answer = await one.metrics.WriteMetrics(write(*(row({"x": 2}, part=part) for part in parts)))
+    assert {error.reason for error in answer.errors} == {errors_pb2.ERROR_REASON_SOURCE_NOT_FOUND}
+    assert answer.rejected_count == len(parts)
     assert await source_names(other) == []
 
 

@@ -126,12 +126,6 @@ def timestamp(time: int) -> Timestamp:
     return message
 
 
-def scalar(value: common_pb2.Value) -> Scalar | None:
-    """Returns a value, or None when no member is set."""
-    kind = value.WhichOneof("kind")
-    return None if kind is None else getattr(value, kind)
-
-
 def value_message(value: Scalar, value_type: ValueType) -> common_pb2.Value:
     """Returns a value of a metric of `value_type`; an integer beyond 64 bits becomes a double."""
     message = common_pb2.Value()

@@ -30,10 +30,6 @@ class SubjectRegistry:
         self.open_registration = open_registration
         self._ids: dict[tuple[str, str, str], tuple[SubjectKind, int]] = {}
 
-    def peek(self, tenant: str, subject: str, part: str) -> tuple[SubjectKind, int] | None:
-        """Returns kind and id of a subject's part if they are known here; no I/O."""
-        return self._ids.get((tenant, subject, part))
-
     def may_register(self, name: SubjectName) -> bool:
         """Tells whether a first write brings this subject into being."""
         return self.open_registration and name.kind in REGISTERED_BY_WRITE
@@ -79,9 +75,10 @@ class SubjectRegistry:
                 raise SubjectGone({entry[1] for entry in cached if entry is not None})
 
     def forget(self, subject_ids: Collection[int]) -> None:
-        """Drops subjects that turned out to be gone."""
-        gone = set(subject_ids)
-        self._ids = {key: entry for key, entry in self._ids.items() if entry[1] not in gone}
+        """Drops subjects that turned out to be gone, with all of their parts: they are deleted together."""
+        ids = set(subject_ids)
+        gone = {key[:2] for key, entry in self._ids.items() if entry[1] in ids}
+        self._ids = {key: entry for key, entry in self._ids.items() if key[:2] not in gone}
 
     def forget_name(self, tenant: str, name: SubjectName) -> None:
         """Drops a subject that this server deletes, with its parts."""
