@@ -231,11 +231,16 @@ def _too_long(seconds: float) -> DomainError:
     )
 
 
+_DEADLINE_SLACK = 0.05
+"""Seconds. The caller's clock runs since it sent the call and the server's since it came in, so a caller at its deadline
+cancels a little before the server sees it."""
+
+
 def _note_cancellation(call: Call, context: ServicerContext) -> None:
     if call.code is not grpc.StatusCode.OK:
         return
     remaining = context.time_remaining()
-    expired = remaining is not None and remaining <= 0
+    expired = remaining is not None and remaining <= _DEADLINE_SLACK
     call.code = grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
 
 
