@@ -385,7 +385,7 @@ async def test_the_access_log_has_a_line_per_call_without_the_token(serve: Any) 
     assert "hunter2" not in str(lines)
 
 
-async def test_probes_that_are_answered_are_quiet(start: Start) -> None:
+async def test_probes_that_are_answered_are_quiet(start: Start, eventually: Any) -> None:
     stubs = await start(log={"access": "all"})
     channel: Any = stubs.channel
     health = "/grpc.health.v1.Health/Check"
@@ -393,6 +393,7 @@ async def test_probes_that_are_answered_are_quiet(start: Start) -> None:
         await channel.unary_unary(health)(b"")
         with pytest.raises(grpc.aio.AioRpcError):
             await channel.unary_unary(health)(b"\n\x04none")
+        await eventually(lambda: len([line for line in lines if line["event"] == "call"]) == 2)
     calls = [(line["code"], line["log_level"]) for line in lines if line["event"] == "call"]
     assert calls == [("OK", "debug"), ("NOT_FOUND", "info")]
 

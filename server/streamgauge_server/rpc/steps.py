@@ -232,8 +232,8 @@ def _too_long(seconds: float) -> DomainError:
 
 
 _DEADLINE_SLACK = 0.05
-"""Seconds. The caller's clock runs since it sent the call and the server's since it came in, so a caller at its deadline
-cancels a little before the server sees it."""
+"""Seconds. The caller's clock runs since it sent the call and the server's since it came in, so that a caller at its
+deadline cancels a little before the server gets there."""
 
 
 def _note_cancellation(call: Call, context: ServicerContext) -> None:
