@@ -399,7 +399,7 @@ async def test_probes_that_are_answered_are_quiet(start: Start, eventually: Any)
 
 
 async def test_by_default_a_call_that_ends_well_and_soon_has_no_line(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start, monkeypatch: pytest.MonkeyPatch, eventually: Any
 ) -> None:
     stubs = await start()
     with capture_logs() as lines:
@@ -409,6 +409,7 @@ async def test_by_default_a_call_that_ends_well_and_soon_has_no_line(
         await stubs.server.GetServerInfo(server_service_pb2.GetServerInfoRequest())
         with refused(grpc.StatusCode.NOT_FOUND, "SOURCE_NOT_FOUND"):
             await stubs.sources.GetSource(source_service_pb2.GetSourceRequest(name="sources/x"))
+        await eventually(lambda: len([line for line in lines if line["event"] == "call"]) == 2)
     assert [line["code"] for line in lines if line["event"] == "call"] == ["OK", "NOT_FOUND"]
 
 
