@@ -81,7 +81,8 @@ class Postgres:
             finally:
                 await connection.close()
 
-        return _run(run)
+        rows: list[Any] = _run(run)
+        return rows
 
     def _create(self, template: str | None) -> str:
         name = f"streamgauge_test_{os.getpid()}_{next(self._numbers)}"

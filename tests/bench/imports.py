@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from statistics import median
+from typing import Any
 
 from streamgauge.v1 import common_pb2, metrics_service_pb2
 
@@ -41,7 +42,7 @@ def import_all(served: Served, encoded: Iterable[bytes]) -> int:
         AssertionError: a frame was refused.
     """
     with served.channel() as channel:
-        call = channel.stream_unary(
+        call: Any = channel.stream_unary(
             METHOD, request_serializer=None, response_deserializer=metrics_service_pb2.ImportMetricsResponse.FromString
         )
         answer = call(iter(encoded), timeout=600)

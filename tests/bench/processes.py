@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -74,7 +75,7 @@ def streamgauge_server(url: str, log: Path) -> Iterator[Served]:
 def _wait_until_serving(served: Served, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     with served.channel() as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
         while process.poll() is None and time.monotonic() < deadline:
             try:
                 answer = health.Check(health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True)

@@ -217,7 +217,11 @@ class TestPostgresql:
         self, observer: Observer, subject: int, faults: PostgresqlFaults
     ) -> None:
         store = observer.store
-        for call in [*reads(store, subject), lambda: store.blocks.append([row_write(subject, START, {1: 1})])]:
+
+        def append() -> Awaitable[object]:
+            return store.blocks.append([row_write(subject, START, {1: 1})])
+
+        for call in [*reads(store, subject), append]:
             assert faults.terminate() > 0
             await call()
         assert faults.terminate() > 0

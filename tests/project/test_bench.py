@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -111,7 +112,10 @@ async def target() -> AsyncIterator[str]:
         raise AssertionError
 
     server = grpc.aio.server()
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo), "Fail": grpc.unary_unary_rpc_method_handler(fail)}
+    handlers: dict[str, Any] = {
+        "Echo": grpc.unary_unary_rpc_method_handler(echo),
+        "Fail": grpc.unary_unary_rpc_method_handler(fail),
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -24,6 +25,9 @@ from streamgauge_server.services.auth import Authenticator, AuthMode
 from streamgauge_server.settings import Settings
 
 from tests.rpc.serving import Start, Stubs
+
+if TYPE_CHECKING:
+    from tests.conftest import Postgres
 
 NOON = 1_767_268_800_000_000
 """2026-01-01T12:00:00Z."""
@@ -143,15 +147,33 @@ def eventually() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
 
 
 @pytest.fixture
-async def start(clock: FixedClock) -> AsyncIterator[Start]:
+def new_url(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """Makes stores for servers: in memory, or with STREAMGAUGE_TEST_ENGINE=postgresql databases there."""
+    if os.environ.get("STREAMGAUGE_TEST_ENGINE", "sqlite") == "sqlite":
+        yield lambda: "sqlite://:memory:"
+        return
+    cluster: Postgres = request.getfixturevalue("pg_cluster")
+    urls: list[str] = []
+
+    def create() -> str:
+        urls.append(cluster.create_database())
+        return urls[-1]
+
+    yield create
+    for url in urls:
+        cluster.drop_database(url)
+
+
+@pytest.fixture
+async def start(clock: FixedClock, new_url: Callable[[], str]) -> AsyncIterator[Start]:
     """Starts whole servers: `await start(subject_registration="closed")` with any settings; they end with the test."""
     async with AsyncExitStack() as stack:
-        yield Start(stack, clock)
+        yield Start(stack, clock, new_url)
 
 
 @pytest.fixture
 async def stubs(start: Start) -> Stubs:
-    """The stubs of a server with default settings and an empty SQLite store in memory."""
+    """The stubs of a server with default settings and an empty store."""
     return await start()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,13 +40,15 @@ class Stubs:
 class Start:
     """Starts servers that live as long as `stack`."""
 
-    def __init__(self, stack: AsyncExitStack, clock: Clock) -> None:
+    def __init__(self, stack: AsyncExitStack, clock: Clock, new_url: Callable[[], str]) -> None:
         self._stack = stack
         self._clock = clock
+        self._new_url = new_url
 
     async def __call__(self, **settings: Any) -> Stubs:
-        """Starts a server and connects to it. By default it has an empty store in memory and a free port."""
-        app = App(Settings(**{"database": "sqlite://:memory:", "listen": "127.0.0.1:0"} | settings), clock=self._clock)
+        """Starts a server and connects to it. By default it has an empty store of its own and a free port."""
+        settings.setdefault("database", self._new_url())
+        app = App(Settings(**{"listen": "127.0.0.1:0"} | settings), clock=self._clock)
         await app.start()
         self._stack.push_async_callback(app.stop, 0)
         channel = grpc.aio.insecure_channel(app.address, options=UNLIMITED)

@@ -173,10 +173,10 @@ class TestThreads:
         begun, gate = threading.Event(), threading.Event()
         ran: list[str] = []
 
-        def wait(name: str) -> None:
+        def wait(name: str) -> bool:
             ran.append(name)
             begun.set()
-            assert gate.wait(10)
+            return gate.wait(10)
 
         write = asyncio.create_task(threads.run(lambda c: wait("write")))
         await asyncio.to_thread(begun.wait)
@@ -188,7 +188,11 @@ class TestThreads:
         assert not connection.interrupted.is_set()
         begun.clear()
         gate.set()
-        read = asyncio.create_task(threads.run(lambda c: wait("read") or c.interrupted.wait(10), interruptible=True))
+
+        def until_interrupted(connection: FakeConnection) -> bool:
+            return wait("read") and connection.interrupted.wait(10)
+
+        read = asyncio.create_task(threads.run(until_interrupted, interruptible=True))
         await asyncio.to_thread(begun.wait)
         read.cancel()
         await asyncio.gather(read, return_exceptions=True)
