@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -196,13 +196,17 @@ class TestThreads:
         await asyncio.to_thread(begun.wait)
         read.cancel()
         await asyncio.gather(read, return_exceptions=True)
-        assert await threads.run(lambda c: c.interrupted.is_set())
+        assert connection.interrupted.is_set()
         assert ran == ["write", "read"]
         await threads.close()
 
     async def test_closing_finishes_what_waits_and_refuses_more(self) -> None:
         threads = ConnectionThreads(FakeConnection, 1, "test", lambda error: False)
-        jobs = [asyncio.create_task(threads.run(lambda c, n=n: n)) for n in range(10)]
+
+        def job(number: int) -> Callable[[FakeConnection], int]:
+            return lambda connection: number
+
+        jobs = [asyncio.create_task(threads.run(job(number))) for number in range(10)]
         await asyncio.sleep(0)
         await threads.close()
         assert await asyncio.gather(*jobs) == list(range(10))
