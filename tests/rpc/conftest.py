@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NOON = 1_767_268_800_000_000
 """2026-01-01T12:00:00Z."""
 SERVICE = "test.Service"
+MEMORY = "sqlite://:memory:"
 
 
 @dataclass
@@ -150,7 +151,7 @@ def eventually() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
 def new_url(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
     """Makes stores for servers: in memory, or with STREAMGAUGE_TEST_ENGINE=postgresql databases there."""
     if os.environ.get("STREAMGAUGE_TEST_ENGINE", "sqlite") == "sqlite":
-        yield lambda: "sqlite://:memory:"
+        yield lambda: MEMORY
         return
     cluster: Postgres = request.getfixturevalue("pg_cluster")
     urls: list[str] = []
@@ -178,6 +179,7 @@ async def stubs(start: Start) -> Stubs:
 
 
 @pytest.fixture
-def file_url(tmp_path: Path) -> str:
-    """The URL of a SQLite file, for what several servers share or what outlives one."""
-    return f"sqlite:///{tmp_path / 'store.db'}"
+def shared_url(new_url: Callable[[], str], tmp_path: Path) -> str:
+    """The URL of an empty store that several servers may share."""
+    url = new_url()
+    return f"sqlite:///{tmp_path / 'store.db'}" if url == MEMORY else url

@@ -388,9 +388,9 @@ class TestWhatAChangeDoes:
         assert latest_of(answer) == {"own": "good"}
 
     async def test_another_server_sees_a_change_within_five_seconds(
-        self, start: Start, file_url: str, clock: FixedClock
+        self, start: Start, shared_url: str, clock: FixedClock
     ) -> None:
-        one, other = await start(database=file_url), await start(database=file_url)
+        one, other = await start(database=shared_url), await start(database=shared_url)
         await put(one, {"own": 1})
         await other.sources.GetSourceMetrics(ask("LATEST"))
         await update(one, "own", unit="rows")
@@ -399,9 +399,9 @@ class TestWhatAChangeDoes:
         assert answer.metadata["own"].unit == "rows"
 
     async def test_of_two_servers_that_see_a_metric_first_one_gives_it_its_type(
-        self, start: Start, file_url: str
+        self, start: Start, shared_url: str
     ) -> None:
-        servers = [await start(database=file_url) for _ in range(2)]
+        servers = [await start(database=shared_url) for _ in range(2)]
         values: tuple[Scalar, ...] = (1, "one")
         answers = await asyncio.gather(
             *(

@@ -239,8 +239,8 @@ async def test_the_first_accepted_frame_gives_a_new_metric_its_type(stubs: Stubs
     assert await latest(stubs) == {"new": 1}
 
 
-async def test_of_two_servers_that_see_a_metric_first_one_gives_it_its_type(start: Start, file_url: str) -> None:
-    servers = [await start(database=file_url) for _ in range(2)]
+async def test_of_two_servers_that_see_a_metric_first_one_gives_it_its_type(start: Start, shared_url: str) -> None:
+    servers = [await start(database=shared_url) for _ in range(2)]
     names = [f"m{n}" for n in range(50)]
     typed: tuple[list[Scalar], ...] = ([1], ["one"])
     answers = await asyncio.gather(
@@ -366,9 +366,11 @@ class TestRefusals:
         assert answer.accepted_frame_count == 1
         assert (await names(stubs))[0] == ["sources/known"]
 
-    async def test_a_closed_server_does_not_bring_back_what_another_deleted(self, start: Start, file_url: str) -> None:
-        one = await start(database=file_url, subject_registration="closed")
-        other = await start(database=file_url)
+    async def test_a_closed_server_does_not_bring_back_what_another_deleted(
+        self, start: Start, shared_url: str
+    ) -> None:
+        one = await start(database=shared_url, subject_registration="closed")
+        other = await start(database=shared_url)
         for source_id in "ab":
             await one.sources.CreateSource(source_service_pb2.CreateSourceRequest(source_id=source_id))
         samples = [NOW], column("x", [1])

@@ -456,8 +456,8 @@ async def test_a_source_deleted_under_a_writer_begins_anew(stubs: Stubs) -> None
     assert await latest(stubs) == {"y": 1}
 
 
-async def test_two_servers_on_one_store_see_each_others_sources(start: Start, file_url: str) -> None:
-    one, other = await start(database=file_url), await start(database=file_url)
+async def test_two_servers_on_one_store_see_each_others_sources(start: Start, shared_url: str) -> None:
+    one, other = await start(database=shared_url), await start(database=shared_url)
     await one.metrics.WriteMetrics(write(row({"x": 1})))
     await other.metrics.WriteMetrics(write(row({"x": 2}, at=NOW + 1)))
     assert await latest(one) == {"x": 2}
@@ -467,9 +467,9 @@ async def test_two_servers_on_one_store_see_each_others_sources(start: Start, fi
     assert await latest(other) == {"z": 3}
 
 
-async def test_a_closed_server_refuses_a_source_that_was_deleted_by_another(start: Start, file_url: str) -> None:
-    one = await start(database=file_url, subject_registration="closed")
-    other = await start(database=file_url)
+async def test_a_closed_server_refuses_a_source_that_was_deleted_by_another(start: Start, shared_url: str) -> None:
+    one = await start(database=shared_url, subject_registration="closed")
+    other = await start(database=shared_url)
     await one.sources.CreateSource(source_service_pb2.CreateSourceRequest(source_id="a"))
     await one.metrics.WriteMetrics(write(row({"x": 1})))
     await other.sources.DeleteSource(source_service_pb2.DeleteSourceRequest(name="sources/a"))
@@ -480,10 +480,10 @@ async def test_a_closed_server_refuses_a_source_that_was_deleted_by_another(star
 
 @pytest.mark.parametrize("parts", [("known",), ("new",), ("known", "new")])
 async def test_so_it_refuses_parts_of_a_source_that_was_deleted_by_another(
-    start: Start, file_url: str, parts: tuple[str, ...]
+    start: Start, shared_url: str, parts: tuple[str, ...]
 ) -> None:
-    one = await start(database=file_url, subject_registration="closed")
-    other = await start(database=file_url)
+    one = await start(database=shared_url, subject_registration="closed")
+    other = await start(database=shared_url)
     await one.sources.CreateSource(source_service_pb2.CreateSourceRequest(source_id="a"))
     await one.metrics.WriteMetrics(write(row({"x": 1}, part="known")))
     await other.sources.DeleteSource(source_service_pb2.DeleteSourceRequest(name="sources/a"))
