@@ -82,12 +82,11 @@ imports: $(READY) ## Check which layer imports which
 gen-check: $(GEN)/.ready ## Check that the generated code is what the protos generate
 	@PATH="$(CURDIR)/$(GEN)/bin:$$PATH" $(GEN)/bin/python tools/generate.py --check
 
-# Not the edge (tests/rpc) and not the project: they look at what only the newest versions have. A process that forks
-# while asyncio is in gRPC needs grpcio 1.80.
+# What people install beside their own dependencies: the SDK, the command line and what they stand on. A process that
+# forks while asyncio is in gRPC needs grpcio 1.80.
 .PHONY: test-floor
-test-floor: $(FLOOR)/.ready ## Run tests at the lowest versions that pyproject.toml allows
-	$(FLOOR)/bin/python -m pytest -p no:cacheprovider \
-		tests/sdk tests/cli tests/conformance tests/unit \
+test-floor: $(FLOOR)/.ready ## Run the tests of the SDK at the lowest versions that pyproject.toml allows
+	$(FLOOR)/bin/python -m pytest -p no:cacheprovider tests/sdk tests/cli tests/unit \
 		--deselect tests/sdk/test_processes.py::test_a_child_forked_amid_asyncio_calls_is_told_and_can_use_the_sync_client
 
 ##@ Written files
