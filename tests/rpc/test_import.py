@@ -344,6 +344,14 @@ class TestRefusals:
         assert error.message == "columns: must have at most 100000 samples, has 100001"
         assert await counts(stubs) == {("sources/a", "x"): 50_000, ("sources/a", "y"): 50_000}
 
+    async def test_as_many_columns_as_allowed_pass_and_one_more_does_not(self, start: Start) -> None:
+        stubs = await start(limits=Limits(max_metrics_per_observation=3))
+        columns = [column(f"m{n}", [n]) for n in range(4)]
+        answer = await load(stubs, batch(frame([NOW], *columns[:3]), frame([NOW], *columns)))
+        assert answer.accepted_frame_count == 1
+        (error,) = answer.errors
+        assert (error.index, error.message) == (1, "columns: must have 1 to 3 entries, has 4")
+
     async def test_errors_are_counted_over_the_whole_stream_by_the_frames_index(self, stubs: Stubs) -> None:
         bad = [frame([NOW], column("x", [float("nan")]), part="\0") for _ in range(40)]
         good = frame([NOW], column("x", [1.0]))

@@ -21,6 +21,7 @@ from tests.rpc.messages import (
     query,
     row,
     series_of,
+    value,
     values_of,
     write,
 )
@@ -382,6 +383,18 @@ class TestLimits:
         await assert_empty(stubs)
         answer = await stubs.metrics.WriteMetrics(write(*rows[:5_000]))
         assert answer.accepted_count == 5_000
+
+    async def test_a_heavy_batch_is_stored_and_refused_as_a_light_one_is(self, stubs: Stubs) -> None:
+        """Beyond 20,000 values a write is checked and encoded off the event loop."""
+        values: dict[str, Scalar] = {f"m{n}": n for n in range(50)}
+        rows = [row(values, at=NOW - n) for n in range(600)]
+        rows[7].values["m7"].CopyFrom(value(float("nan")))
+        rows[8].values["m8"].CopyFrom(value("text"))
+        answer = await stubs.metrics.WriteMetrics(write(*rows))
+        assert [(error.index, error.metric) for error in answer.errors] == [(7, "m7"), (8, "m8")]
+        counted = await stubs.metrics.QueryMetrics(query(end=NOW + 1, aggregates=["COUNT"]))
+        assert {values_of(column)[0] for column in counted.series[0].columns} == {598}
+        assert await latest(stubs) == values
 
     async def test_an_empty_batch_is_refused(self, stubs: Stubs) -> None:
         with invalid() as refusal:

@@ -24,12 +24,13 @@ from streamgauge_server.model.names import (
 from streamgauge_server.model.values import Aggregate, CounterMode, MetricKind, PartCombination, SubjectKind
 from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.rpc import convert
-from streamgauge_server.rpc.context import current_caller
+from streamgauge_server.rpc.context import current_call, current_caller
 from streamgauge_server.services.descriptors import CHANGEABLE, Descriptors
 from streamgauge_server.services.latest import LatestReader
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery, Question
 from streamgauge_server.services.metrics_write import Idempotency, MetricsWriter
+from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
 from streamgauge_server.services.page_tokens import (
     damaged_token,
     page_size_of,
@@ -73,9 +74,12 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
         if request.request_id:
             body = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
             idempotency = Idempotency(request.request_id, body)
+        # A value weighs more than 8 bytes on the wire.
+        heavy = current_call().request_bytes > 8 * MANY_VALUES
+        observations = await off_loop(lambda: [convert.observation(m) for m in request.observations], heavy=heavy)
         outcome = await self._writer.write(
             current_caller(),
-            [convert.observation(message) for message in request.observations],
+            observations,
             atomic=request.atomic,
             validate_only=request.validate_only,
             idempotency=idempotency,

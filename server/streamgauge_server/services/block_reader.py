@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MICROS_PER_HOUR
+from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.block import decode
 from streamgauge_server.timeseries.number_table import Cell
@@ -145,9 +145,7 @@ class BlockReader:
 
 async def compute(work: Callable[[], _T], *, windows: int, blocks: int = 0) -> _T:
     """Runs a computation over so many windows and blocks, in a thread if that is much."""
-    if blocks > _OFF_LOOP_BLOCKS or windows > _OFF_LOOP_WINDOWS:
-        return await asyncio.to_thread(work)
-    return work()
+    return await off_loop(work, heavy=blocks > _OFF_LOOP_BLOCKS or windows > _OFF_LOOP_WINDOWS)
 
 
 async def _each(

@@ -18,6 +18,7 @@ from streamgauge_server.model.names import SUBJECT_FORM, parse_subject
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.frame_input import FrameInput, check_frame, typed_columns
+from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.services.write_checks import (
     MAX_ERRORS,
@@ -185,12 +186,7 @@ class ImportSession:
 
     async def _ready(self, index: int, key: SubjectKey, frame: FrameInput, typed: Frame) -> _Ready:
         samples = frame.samples()
-        if not typed.columns:
-            blocks: list[Block] = []
-        elif samples > _OFF_LOOP_SAMPLES:
-            blocks = await asyncio.to_thread(_encode_days, typed)
-        else:
-            blocks = _encode_days(typed)
+        blocks = await off_loop(lambda: _encode_days(typed), heavy=samples > _OFF_LOOP_SAMPLES)
         self._samples += samples
         return _Ready(index, key, typed, blocks, samples)
 
@@ -228,4 +224,4 @@ class ImportSession:
 
 
 def _encode_days(frame: Frame) -> list[Block]:
-    return [encode(part) for _, part in split_days(frame)]
+    return [encode(part) for _, part in split_days(frame)] if frame.columns else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from streamgauge_server.model.names import SUBJECT_FORM, parse_subject
 from streamgauge_server.model.values import Scalar, SubjectKind, ValueType, convert_lossless, type_of
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.services.write_checks import (
     MAX_ERRORS,
@@ -110,7 +112,8 @@ class MetricsWriter:
         if idempotency is not None:
             _check_request_id(idempotency.request_id)
         refusals = Refusals()
-        rows = self._checked(caller, observations, refusals)
+        heavy = count > 1 and sum(len(observation.values) for observation in observations) > MANY_VALUES
+        rows = await off_loop(lambda: self._checked(caller, observations, refusals), heavy=heavy)
         if idempotency is not None:
             # A repeat must not even declare a metric or register a subject. Repeats at the same time are told apart by
             # the append.
@@ -118,7 +121,7 @@ class MetricsWriter:
             if earlier is not None:
                 return _answer(earlier, idempotency)
         await self._refuse_unknown(caller, rows, refusals)
-        new = await self._type(caller, rows, refusals)
+        new = await self._type(caller, rows, refusals, heavy=heavy)
         _refuse_batch(atomic, refusals)
         if validate_only:
             return _outcome(count, refusals)
@@ -128,7 +131,8 @@ class MetricsWriter:
             outcome = _outcome(count, refusals)
             accepted = [row for row in rows if row.index not in refusals.items]
             try:
-                earlier = await self._append(caller, accepted, _record(caller, idempotency, outcome))
+                record = _record(caller, idempotency, outcome)
+                earlier = await self._append(caller, accepted, record, heavy=heavy)
             except SubjectGone as gone:
                 self._subjects.forget(gone.subject_ids)
                 if last_try:
@@ -197,7 +201,9 @@ class MetricsWriter:
             if row.key.name in unknown:
                 refusals.add_unknown(row.index, row.key.name)
 
-    async def _type(self, caller: Caller, rows: list[_Row], refusals: Refusals) -> dict[SubjectKind, _Types]:
+    async def _type(
+        self, caller: Caller, rows: list[_Row], refusals: Refusals, *, heavy: bool
+    ) -> dict[SubjectKind, _Types]:
         """Gives the values of known metrics their metric's id and type.
 
         Returns the types of the others, by kind of subject and name: that of a metric's first value that is accepted.
@@ -209,8 +215,7 @@ class MetricsWriter:
                 caller.tenant, kind, {metric for row in of_kind for metric in row.values}
             )
             types: _Types = {}
-            for row in of_kind:
-                row.typed = _typed(row, known, types, refusals)
+            await off_loop(partial(_type_all, of_kind, dict(known) if heavy else known, types, refusals), heavy=heavy)
             if types:
                 new[kind] = types
         return new
@@ -233,14 +238,15 @@ class MetricsWriter:
                     row.typed = _typed(row, known, {}, refusals)
 
     async def _append(
-        self, caller: Caller, rows: Sequence[_Row], request: RequestRecord | None
+        self, caller: Caller, rows: Sequence[_Row], request: RequestRecord | None, *, heavy: bool
     ) -> RequestRecord | None:
         """Appends rows and waits for the commit; returns the earlier record if the request id is known.
 
         Raises:
             SubjectGone: a subject was deleted.
         """
-        writes = _writes(rows, await self._subjects.ids(caller.tenant, {row.key for row in rows}))
+        ids = await self._subjects.ids(caller.tenant, {row.key for row in rows})
+        writes = await off_loop(lambda: _writes(rows, ids), heavy=heavy)
         if not writes and request is None:
             return None
         return await self._store.blocks.append(writes, request)
@@ -256,6 +262,11 @@ def _check_request_id(request_id: str) -> None:
 def _refuse_batch(atomic: bool, refusals: Refusals) -> None:
     if atomic and refusals.errors:
         raise batch_error(_by_index(refusals.errors), "observations")
+
+
+def _type_all(rows: Sequence[_Row], known: Mapping[str, MetricDescriptor], new: _Types, refusals: Refusals) -> None:
+    for row in rows:
+        row.typed = _typed(row, known, new, refusals)
 
 
 def _typed(row: _Row, known: Mapping[str, MetricDescriptor], new: _Types, refusals: Refusals) -> dict[int, Scalar]:
