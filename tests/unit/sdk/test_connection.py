@@ -74,11 +74,19 @@ def test_a_token_is_not_sent_in_plaintext_to_any_other_target(target: str) -> No
 
 
 def test_a_token_travels_as_a_bearer_token_with_every_call_and_is_asked_for_anew() -> None:
-    secrets = iter(["one", "two"])
-    with scripted_server(GetSource=answer) as server, Client(server.target, token=lambda: next(secrets)) as client:
+    given: list[str] = []
+
+    def token() -> str:
+        given.append(f"secret-{len(given)}")
+        return given[-1]
+
+    with scripted_server(GetSource=answer) as server, Client(server.target, token=token) as client:
         client.sources.get("a")
         client.sources.get("a")
-    assert [call.metadata["authorization"] for call in server.calls] == ["Bearer one", "Bearer two"]
+    first, second = [call.metadata["authorization"] for call in server.calls]
+    # An attempt that did not reach the server has asked as well.
+    assert first != second == f"Bearer {given[-1]}"
+    assert first in [f"Bearer {secret}" for secret in given]
 
 
 async def test_the_asyncio_client_sends_the_token_too() -> None:
