@@ -18,7 +18,7 @@ Format = Literal["auto", "json", "console"]
 _Event = MutableMapping[str, Any]
 _Processor = Callable[[Any, str, _Event], Any]
 
-_CHATTY = ("aiosqlite", "alembic", "asyncio", "sqlalchemy")
+_CHATTY = ("alembic", "asyncio", "sqlalchemy")
 """Libraries whose informational lines say nothing to an operator."""
 
 

@@ -71,6 +71,10 @@ class Source:
     update_time: int
 
 
+SOURCE_CHANGEABLE = ("display_name", "connector_class", "labels")
+"""Fields of a source that an update may name."""
+
+
 @dataclass(frozen=True, slots=True)
 class MetricDescriptor:
     """What a metric is, for all subjects of one kind of one tenant. `id` is what blocks refer to."""
@@ -92,6 +96,20 @@ class MetricDescriptor:
     etag: str = ""
     create_time: int = 0
     update_time: int = 0
+
+
+DESCRIPTOR_CHANGEABLE = (
+    "display_name",
+    "description",
+    "unit",
+    "kind",
+    "window_aggregate",
+    "summary_aggregate",
+    "part_combination",
+    "state_order",
+    "no_value",
+)
+"""Fields of a descriptor that an update may name."""
 
 
 @dataclass(frozen=True, slots=True)

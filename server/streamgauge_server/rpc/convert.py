@@ -16,7 +16,7 @@ from streamgauge_server.model.entities import MetricDescriptor, Observation, Sou
 from streamgauge_server.model.errors import Reason, Violation, invalid
 from streamgauge_server.model.names import descriptor_name
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
-from streamgauge_server.services.frame_input import ColumnInput, FrameInput
+from streamgauge_server.services.frame_input import COLUMN_MEMBERS, ColumnInput, FrameInput
 from streamgauge_server.services.latest import LatestMetric
 from streamgauge_server.services.window_values import WindowValues
 from streamgauge_server.services.write_checks import INVALID_TIME, ItemError
@@ -150,12 +150,6 @@ def observation(message: common_pb2.Observation) -> Observation:
     )
 
 
-_MEMBERS = {
-    ValueType.DOUBLE: "doubles",
-    ValueType.INT64: "ints",
-    ValueType.BOOL: "bools",
-    ValueType.STRING: "strings",
-}
 _COLUMN_TYPES = {
     "doubles": (ValueType.DOUBLE, np.float64),
     "ints": (ValueType.INT64, np.int64),
@@ -301,7 +295,7 @@ def window_column(column: WindowValues) -> common_pb2.WindowColumn:
         aggregate=int(column.aggregate),  # type: ignore[arg-type]
         windows=column.windows.tolist(),  # three times as fast as handing over numpy's own numbers
     )
-    values = getattr(message, _MEMBERS[column.type])
+    values = getattr(message, COLUMN_MEMBERS[column.type])
     values.SetInParent()  # the type is told also where there is no value
     values.values.extend(column.values.tolist())
     return message

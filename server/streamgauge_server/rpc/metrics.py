@@ -12,7 +12,7 @@ from streamgauge.v1 import metrics_service_pb2 as pb
 from streamgauge.v1 import metrics_service_pb2_grpc as pb_grpc
 
 from streamgauge_server.model.clock import Clock
-from streamgauge_server.model.entities import MetricDescriptor
+from streamgauge_server.model.entities import DESCRIPTOR_CHANGEABLE, MetricDescriptor
 from streamgauge_server.model.errors import invalid_field
 from streamgauge_server.model.names import (
     COLLECTIONS,
@@ -25,7 +25,7 @@ from streamgauge_server.model.values import Aggregate, CounterMode, MetricKind, 
 from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc.context import current_call, current_caller
-from streamgauge_server.services.descriptors import CHANGEABLE, Descriptors
+from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.latest import LatestReader
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery, Question
@@ -202,7 +202,7 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
         violations = convert.Violations()
         given = request.metric_descriptor
         kind, metric = _descriptor(given.name, "metric_descriptor.name")
-        names = violations.masked(request.update_mask, CHANGEABLE)
+        names = violations.masked(request.update_mask, DESCRIPTOR_CHANGEABLE)
         changes = violations.fields(given, names, _DESCRIPTOR_ENUMS, "metric_descriptor.")
         descriptor = await self._descriptors.update(
             current_caller(), kind, metric, changes, given.etag, violations.found

@@ -10,7 +10,7 @@ import grpc.aio
 from streamgauge.v1 import source_service_pb2 as pb
 from streamgauge.v1 import source_service_pb2_grpc as pb_grpc
 
-from streamgauge_server.model.entities import MetricDescriptor
+from streamgauge_server.model.entities import SOURCE_CHANGEABLE, MetricDescriptor
 from streamgauge_server.model.names import id_problem, parse_subject
 from streamgauge_server.model.values import CounterMode, SubjectKind, TimeType
 from streamgauge_server.model.windows import WindowUnit
@@ -26,7 +26,7 @@ from streamgauge_server.services.page_tokens import (
     token_for,
 )
 from streamgauge_server.services.source_metrics import SourceMetrics, SourceMetricsAnswer, SourceMetricsQuestion
-from streamgauge_server.services.sources import CHANGEABLE, Sources, filter_problems, source_problems
+from streamgauge_server.services.sources import Sources, filter_problems, source_problems
 from streamgauge_server.services.window_values import WindowValues
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -42,7 +42,7 @@ class SourceServicer(pb_grpc.SourceServiceServicer):
 
     async def CreateSource(self, request: pb.CreateSourceRequest, context: _Context) -> pb.CreateSourceResponse:  # noqa: N802
         """Registers a source."""
-        fields = convert.fields_of(request.source, CHANGEABLE)
+        fields = convert.fields_of(request.source, SOURCE_CHANGEABLE)
         source = await self._sources.create(current_caller(), request.source_id, fields)
         return pb.CreateSourceResponse(source=convert.source_message(source))
 
@@ -82,7 +82,7 @@ class SourceServicer(pb_grpc.SourceServiceServicer):
         """Changes a source."""
         violations = convert.Violations()
         source_id = _source_id(request.source.name, "source.name", violations)
-        changes = convert.fields_of(request.source, violations.masked(request.update_mask, CHANGEABLE))
+        changes = convert.fields_of(request.source, violations.masked(request.update_mask, SOURCE_CHANGEABLE))
         violations.extend(source_problems(changes))
         violations.raise_if_any()
         source = await self._sources.update(current_caller(), source_id, changes, request.source.etag)

@@ -109,16 +109,25 @@ class DeadlineStep:
             try:
                 return await call_next(call, request, context)
             except asyncio.CancelledError:
-                if task not in self._stopped or context.done():
-                    _note_cancellation(call, context)
+                if not self._take_back(task, call, context):
                     raise
-                task.uncancel()
                 await fail(context, call, _too_long(cap))
             finally:
                 self._expiries.pop(task, None)
                 self._stopped.discard(task)
 
         return capped
+
+    def _take_back(self, task: asyncio.Task[Any], call: Call, context: ServicerContext) -> bool:
+        """Takes a cancellation back that came from here, so that the call can tell why. False for any other.
+
+        A call that is just telling its own error has nothing else to tell.
+        """
+        if task not in self._stopped or context.done():
+            _note_cancellation(call, context)
+            return False
+        task.uncancel()
+        return True
 
     def _begin(self, task: asyncio.Task[Any], cap: float) -> None:
         loop = task.get_loop()
@@ -146,11 +155,8 @@ class DeadlineStep:
             try:
                 return await call_next(call, request, context)
             except asyncio.CancelledError:
-                # A call that is just telling its own error has nothing else to tell.
-                if task not in self._stopped or context.done():
-                    _note_cancellation(call, context)
+                if not self._take_back(task, call, context):
                     raise
-                task.uncancel()
                 await fail(context, call, shutting_down())
             finally:
                 self._streams.discard(task)

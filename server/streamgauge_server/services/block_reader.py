@@ -9,8 +9,6 @@ from typing import TypeVar
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MICROS_PER_HOUR
 from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.storage.store import Store
-from streamgauge_server.timeseries.block import decode
-from streamgauge_server.timeseries.number_table import Cell
 from streamgauge_server.timeseries.query import (
     Baseline,
     StoredBlock,
@@ -18,10 +16,10 @@ from streamgauge_server.timeseries.query import (
     aggregate,
     baseline,
     lifetime_of,
+    metrics_in,
     needed,
     needed_for_baseline,
 )
-from streamgauge_server.timeseries.summary import decode_summary
 
 _T = TypeVar("_T")
 _Loaded = dict[int, list[StoredBlock]]
@@ -110,7 +108,7 @@ class BlockReader:
         older = await self._blocks.days_before(
             list(missing),
             first_day,
-            enough=lambda id_, held: missing[id_] <= _metrics_in(held),
+            enough=lambda id_, held: missing[id_] <= metrics_in(held),
         )
         for id_, more in (await self._newest(older, start, missing)).items():
             found[id_] |= more
@@ -163,14 +161,3 @@ def _days_by_hours(edges: Iterable[int]) -> set[int] | None:
     """Returns the days that an edge of a window or of the range cuts in two, None (all days) when they are many."""
     days = {edge // MICROS_PER_DAY for edge in edges if edge % MICROS_PER_DAY}
     return days if len(days) <= _MAX_HOUR_DAYS else None
-
-
-def _metrics_in(blocks: Iterable[StoredBlock]) -> set[int]:
-    """Returns the metrics that blocks hold, as far as that is known without loading more."""
-    found: set[int] = set()
-    for block in blocks:
-        if block.day_summary is not None:
-            found.update(decode_summary(block.day_summary).numbers[Cell.METRIC].tolist())
-        elif block.data is not None:
-            found.update(decode(block.data).columns)
-    return found

@@ -24,18 +24,6 @@ from streamgauge_server.model.values import (
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.storage.store import Store
 
-CHANGEABLE = (
-    "display_name",
-    "description",
-    "unit",
-    "kind",
-    "window_aggregate",
-    "summary_aggregate",
-    "part_combination",
-    "state_order",
-    "no_value",
-)
-"""Fields of a descriptor that an update may name."""
 FIXED_IF_BUILT_IN = frozenset({"kind", "no_value"})
 
 MAX_UNIT_BYTES = 64

@@ -19,7 +19,7 @@ from streamgauge_server.services.write_checks import (
     time_problem,
     value_problem,
 )
-from streamgauge_server.timeseries.frame import Column
+from streamgauge_server.timeseries.frame import Column, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,13 @@ class FrameInput:
         return sum(len(column.values) for column in self.columns)
 
 
-_MEMBERS = {
+COLUMN_MEMBERS = {
     ValueType.DOUBLE: "doubles",
     ValueType.INT64: "ints",
     ValueType.BOOL: "bools",
     ValueType.STRING: "strings",
 }
+"""What the contract calls the values of a column of each type."""
 
 
 def check_frame(index: int, frame: FrameInput, now: int, limits: Limits, refusals: Refusals) -> None:
@@ -95,7 +96,7 @@ def _wrong_shape(column: ColumnInput, rows: int) -> tuple[str, str] | None:
         return "values", "must have exactly one of doubles, ints, bools, strings, with at least 1 value"
     if column.rows is None:
         if count != rows:
-            return f"{_MEMBERS[column.type]}.values", f"must have {rows} values, one for each row, has {count}"
+            return f"{COLUMN_MEMBERS[column.type]}.values", f"must have {rows} values, one for each row, has {count}"
     elif len(column.rows) != count:
         return "rows", f"must name {count} rows, one for each value, names {len(column.rows)}"
     elif int(column.rows[-1]) >= rows or bool((np.diff(column.rows.astype(np.int64)) <= 0).any()):
@@ -129,11 +130,11 @@ def typed_columns(
         column = _without(given, descriptor.no_value, len(frame.times))
         values = _convert(column.values, given.type, descriptor.value_type)
         if values is None:
-            path = f"columns[{position}].{_MEMBERS[given.type]}"
+            path = f"columns[{position}].{COLUMN_MEMBERS[given.type]}"
             refusals.add_type_mismatch(index, frame.subject, path, given.metric, descriptor.value_type, given.type)
             accepted = False
         elif len(values):
-            typed[descriptor.id] = _spread(values, column.rows, descriptor.value_type, len(frame.times))
+            typed[descriptor.id] = spread(descriptor.value_type, values, column.rows, len(frame.times))
     return typed if accepted else None
 
 
@@ -177,14 +178,3 @@ def _convert(values: NDArray[Any], given: ValueType, target: ValueType) -> NDArr
 def _in_int64(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     inside: NDArray[np.bool_] = (values >= -(2.0**63)) & (values < 2.0**63)
     return inside
-
-
-def _spread(values: NDArray[Any], at: NDArray[np.uint32] | None, value_type: ValueType, rows: int) -> Column:
-    """Returns a column of full length."""
-    if at is None or len(at) == rows:
-        return Column(value_type, values, None)
-    full = np.zeros(rows, dtype=values.dtype)
-    present = np.zeros(rows, dtype=np.bool_)
-    full[at] = values
-    present[at] = True
-    return Column(value_type, full, present)

@@ -29,8 +29,8 @@ from streamgauge_server.services.write_checks import (
 from streamgauge_server.storage.blocks import SubjectGone, SubjectWrite
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
-from streamgauge_server.timeseries.block import Block, encode
-from streamgauge_server.timeseries.frame import UNKNOWN_START, Frame, build_frame, split_days
+from streamgauge_server.timeseries.block import Block, encode_days
+from streamgauge_server.timeseries.frame import UNKNOWN_START, Frame, build_frame
 
 _IN_FLIGHT = 4
 """Messages of one stream that may wait for their commit at a time."""
@@ -186,7 +186,7 @@ class ImportSession:
 
     async def _ready(self, index: int, key: SubjectKey, frame: FrameInput, typed: Frame) -> _Ready:
         samples = frame.samples()
-        blocks = await off_loop(lambda: _encode_days(typed), heavy=samples > _OFF_LOOP_SAMPLES)
+        blocks = await off_loop(lambda: encode_days(typed), heavy=samples > _OFF_LOOP_SAMPLES)
         self._samples += samples
         return _Ready(index, key, typed, blocks, samples)
 
@@ -221,7 +221,3 @@ class ImportSession:
             self._importer.subjects.forget(gone.subject_ids)
             return False
         return True
-
-
-def _encode_days(frame: Frame) -> list[Block]:
-    return [encode(part) for _, part in split_days(frame)] if frame.columns else []

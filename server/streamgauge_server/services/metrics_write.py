@@ -34,8 +34,8 @@ from streamgauge_server.services.write_checks import (
 from streamgauge_server.storage.blocks import RequestRecord, SubjectGone, SubjectWrite
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
-from streamgauge_server.timeseries.block import encode, encode_row
-from streamgauge_server.timeseries.frame import DTYPES, UNKNOWN_START, Column, build_frame, split_days
+from streamgauge_server.timeseries.block import encode_days, encode_row
+from streamgauge_server.timeseries.frame import DTYPES, UNKNOWN_START, Column, build_frame, spread
 
 MAX_REQUEST_ID = 128
 
@@ -324,8 +324,7 @@ def _writes(rows: Iterable[_Row], ids: Mapping[SubjectKey, int]) -> list[Subject
                 np.array([row.start for row in group], dtype=np.int64),
                 _columns(group),
             )
-            blocks = [encode(part) for _, part in split_days(frame)]
-            writes.append(SubjectWrite(subject_id, blocks, frame=frame))
+            writes.append(SubjectWrite(subject_id, encode_days(frame), frame=frame))
     return writes
 
 
@@ -340,14 +339,8 @@ def _columns(rows: Sequence[_Row]) -> dict[int, Column]:
     columns: dict[int, Column] = {}
     for metric_id, at in positions.items():
         value_type = _TYPE_OF[type(values[metric_id][0])]
-        if len(at) == len(rows):
-            columns[metric_id] = Column(value_type, np.array(values[metric_id], dtype=DTYPES[value_type]), None)
-        else:
-            present = np.zeros(len(rows), dtype=np.bool_)
-            present[at] = True
-            column = np.zeros(len(rows), dtype=DTYPES[value_type])
-            column[present] = values[metric_id]
-            columns[metric_id] = Column(value_type, column, present)
+        column = np.array(values[metric_id], dtype=DTYPES[value_type])
+        columns[metric_id] = spread(value_type, column, at, len(rows))
     return columns
 
 

@@ -16,8 +16,6 @@ from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.storage.store import Store
 
 READ, WRITE = "read:source_metrics", "write:source_metrics"
-CHANGEABLE = ("display_name", "connector_class", "labels")
-"""Fields of a source that an update may name."""
 MAX_LABELS = 64
 MAX_LABEL_KEY_BYTES = 63
 MAX_LABEL_FILTERS = 16
@@ -41,7 +39,7 @@ class Sources:
         self._subjects = subjects
 
     async def create(self, caller: Caller, source_id: str, fields: Mapping[str, Any]) -> Source:
-        """Registers a source; `fields` holds those of CHANGEABLE that are given.
+        """Registers a source; `fields` holds those of SOURCE_CHANGEABLE that are given.
 
         Raises:
             DomainError: SCOPE_MISSING, INVALID_FIELD, SOURCE_ALREADY_EXISTS, SUBJECT_LIMIT.
@@ -111,7 +109,7 @@ class Sources:
 
 
 def source_problems(fields: Mapping[str, Any]) -> list[Violation]:
-    """Returns what is wrong with the fields of a source, those of CHANGEABLE that are given."""
+    """Returns what is wrong with the fields of a source, those of SOURCE_CHANGEABLE that are given."""
     found = [
         Violation(f"source.{field}", problem)
         for field in ("display_name", "connector_class")

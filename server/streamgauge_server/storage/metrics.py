@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, tuple_, update
 
 from streamgauge_server.model.clock import Clock
-from streamgauge_server.model.entities import MetricDescriptor
+from streamgauge_server.model.entities import DESCRIPTOR_CHANGEABLE, MetricDescriptor
 from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import descriptor_name
@@ -30,20 +30,6 @@ from streamgauge_server.storage.tenants import TenantCounts, lock_tenant
 
 CATALOG_VERSION = 1
 """Raised when built-in descriptors are added: each tenant then receives them at its next use."""
-
-CHANGEABLE = frozenset(
-    {
-        "display_name",
-        "description",
-        "unit",
-        "kind",
-        "window_aggregate",
-        "summary_aggregate",
-        "part_combination",
-        "state_order",
-        "no_value",
-    }
-)
 
 _COLUMNS = (
     tables.metrics.c.id,
@@ -178,7 +164,7 @@ class Metrics:
                 STORE_UNAVAILABLE.
             ValueError: a field that cannot be changed.
         """
-        if unknown := changes.keys() - CHANGEABLE:
+        if unknown := changes.keys() - DESCRIPTOR_CHANGEABLE:
             raise ValueError(f"cannot change {sorted(unknown)}")
         await self._complete_catalog(tenant)
         now = self._clock.now()

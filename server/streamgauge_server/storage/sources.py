@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, func, select, update
 
 from streamgauge_server.model.clock import Clock
-from streamgauge_server.model.entities import Source
+from streamgauge_server.model.entities import SOURCE_CHANGEABLE, Source
 from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName
@@ -18,8 +18,6 @@ from streamgauge_server.storage import tables
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.subjects import SubjectKey, register
 from streamgauge_server.storage.tenants import lock_tenant
-
-CHANGEABLE = frozenset({"display_name", "connector_class", "labels"})
 
 _COLUMNS = (
     tables.sources.c.name,
@@ -116,7 +114,7 @@ class Sources:
                 STORE_UNAVAILABLE.
             ValueError: a field that cannot be changed.
         """
-        if unknown := changes.keys() - CHANGEABLE:
+        if unknown := changes.keys() - SOURCE_CHANGEABLE:
             raise ValueError(f"cannot change {sorted(unknown)}")
         now = self._clock.now()
 

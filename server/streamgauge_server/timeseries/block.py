@@ -20,7 +20,7 @@ from streamgauge_server.timeseries.block_reading import metrics_of as metrics_of
 from streamgauge_server.timeseries.block_writing import frame_content, row_content
 from streamgauge_server.timeseries.envelope import BlockCorrupt as BlockCorrupt
 from streamgauge_server.timeseries.envelope import seal
-from streamgauge_server.timeseries.frame import Frame
+from streamgauge_server.timeseries.frame import Frame, split_days
 from streamgauge_server.timeseries.samples import changes
 from streamgauge_server.timeseries.schema import SMALL_ROWS
 from streamgauge_server.timeseries.summary import encode_summary, summarise, whole
@@ -67,6 +67,11 @@ def encode(frame: Frame) -> Block:
         if hours & (hours - 1):
             by_day = encode_summary(whole(summary))
     return Block(day, rows, first, last, hours, seal(frame_content(frame)), by_hour, by_day)
+
+
+def encode_days(frame: Frame) -> list[Block]:
+    """Returns the blocks of a frame, one for each UTC day with samples."""
+    return [encode(part) for _, part in split_days(frame)]
 
 
 def encode_row(time: int, start: int, values: Mapping[int, Scalar]) -> Block:

@@ -108,6 +108,16 @@ def build_frame(times: Ints, starts: Ints, columns: Mapping[int, Column], ranks:
     return Frame(ordered[heads], frame_starts, merged)
 
 
+def spread(value_type: ValueType, values: Values, rows: Values | Sequence[int] | None, count: int) -> Column:
+    """Returns a column of `count` rows out of the values of some, in the order of `rows`; None means all of them."""
+    if rows is None or len(rows) == count:
+        return Column(value_type, values)
+    full, present = np.full(count, FILLERS[value_type], DTYPES[value_type]), np.zeros(count, np.bool_)
+    full[rows] = values
+    present[rows] = True
+    return Column(value_type, full, present)
+
+
 def merge(frames: Sequence[Frame]) -> Frame:
     """Returns one frame of all samples; where a moment and metric repeat, the later frame wins.
 
@@ -139,7 +149,7 @@ def split_days(frame: Frame) -> list[tuple[int, Frame]]:
         return []
     first, last = int(frame.times[0]) // MICROS_PER_DAY, int(frame.times[-1]) // MICROS_PER_DAY
     if first == last:
-        return [(first, frame)]
+        return [(first, frame)] if frame.columns else []
     days = frame.times // MICROS_PER_DAY
     heads = np.flatnonzero(np.concatenate(([True], days[1:] != days[:-1])))
     tails = np.concatenate((heads[1:], [len(days)]))
