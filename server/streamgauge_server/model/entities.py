@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from streamgauge_server.model.values import (
     Aggregate,
+    Direction,
     MetricKind,
     PartCombination,
     Scalar,
@@ -76,6 +77,19 @@ SOURCE_CHANGEABLE = ("display_name", "connector_class", "labels")
 
 
 @dataclass(frozen=True, slots=True)
+class Asset:
+    """A data asset. `id` is derived from the URN (`assets.asset_id`). Times in microseconds."""
+
+    id: str
+    urn: str
+    platform: str
+    labels: dict[str, str]
+    etag: str
+    create_time: int
+    update_time: int
+
+
+@dataclass(frozen=True, slots=True)
 class MetricDescriptor:
     """What a metric is, for all subjects of one kind of one tenant. `id` is what blocks refer to."""
 
@@ -92,6 +106,9 @@ class MetricDescriptor:
     part_combination: PartCombination
     state_order: tuple[str, ...] = ()
     no_value: float | None = None
+    min_value: float | None = None
+    max_value: float | None = None
+    direction: Direction = Direction.UNSPECIFIED
     built_in: bool = False
     etag: str = ""
     create_time: int = 0
@@ -103,11 +120,15 @@ DESCRIPTOR_CHANGEABLE = (
     "description",
     "unit",
     "kind",
+    "value_type",
     "window_aggregate",
     "summary_aggregate",
     "part_combination",
     "state_order",
     "no_value",
+    "min_value",
+    "max_value",
+    "direction",
 )
 """Fields of a descriptor that an update may name."""
 

@@ -23,6 +23,10 @@ class Limits:
     max_windows: int = _limit(11_000, "windows", "Windows in one query.")
     max_subjects_per_query: int = _limit(1_000, "subjects", "Subjects in one query or latest call.")
     max_future_seconds: int = _limit(600, "seconds", "How far ahead of the server's clock a sample may be.")
+    max_emit_future_seconds: int = _limit(
+        86_400, "seconds", "How far ahead of the server's clock the moment of an emit on an asset may be."
+    )
+    max_urn_bytes: int = _limit(4_096, "bytes", "Size of the URN of an asset.")
     max_subjects_per_tenant: int = _limit(1_000_000, "subjects", "Subjects of one tenant, parts not counted.")
     max_parts_per_subject: int = _limit(10_000, "parts", "Parts of one subject.")
     max_metrics_per_tenant: int = _limit(100_000, "metrics", "Metric descriptors of one tenant.")

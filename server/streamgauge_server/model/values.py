@@ -28,12 +28,24 @@ class MetricKind(IntEnum):
 
 
 class ValueType(IntEnum):
-    """The type of a metric's values."""
+    """The type of a metric's values. Each sample is of one of the first four; the others are what a metric may hold."""
 
     DOUBLE = 1
     INT64 = 2
     BOOL = 3
     STRING = 4
+    NUMBER = 5
+    """Doubles and integers, each sample as it was written."""
+    ANY = 6
+    """Every type, each sample as it was written."""
+
+
+class Direction(IntEnum):
+    """Which way a metric gets better."""
+
+    UNSPECIFIED = 0
+    HIGHER_IS_BETTER = 1
+    LOWER_IS_BETTER = 2
 
 
 class Aggregate(IntEnum):
@@ -48,6 +60,7 @@ class Aggregate(IntEnum):
     LAST = 7
     INCREASE = 8
     RATE = 9
+    TIME_IN_VALUE = 10
 
 
 class PartCombination(IntEnum):
@@ -106,12 +119,15 @@ def type_of(value: Scalar) -> ValueType:
 def convert_lossless(value: Scalar, to: ValueType) -> Scalar | None:
     """Returns `value` as type `to`, or None where that would lose anything.
 
-    Numbers cross between int64 and double when both name exactly the same number; 0 and 1 of either numeric type are
-    booleans (that is how the Prometheus JMX exporter prints them). Nothing else converts.
+    ANY takes everything as it is, NUMBER both numeric types. Numbers cross between int64 and double when both name
+    exactly the same number; 0 and 1 of either numeric type are booleans (that is how the Prometheus JMX exporter prints
+    them). Nothing else converts.
     """
     actual = type_of(value)
-    if actual == to:
+    if actual == to or to == ValueType.ANY:
         return value
+    if to == ValueType.NUMBER:
+        return value if actual in (ValueType.DOUBLE, ValueType.INT64) else None
     if isinstance(value, float):
         if to == ValueType.INT64 and value.is_integer() and -(2.0**63) <= value < 2.0**63:
             return int(value)

@@ -8,6 +8,7 @@ AUTHENTICATED = "authenticated"
 """Any valid token; the service itself checks scopes where they depend on the request."""
 
 _READ_SOURCES, _WRITE_SOURCES, _ADMIN = "read:source_metrics", "write:source_metrics", "admin"
+_READ_ASSETS, _WRITE_ASSETS = "read:asset_metrics", "write:asset_metrics"
 
 METHOD_SCOPES: dict[str, str] = {
     "/streamgauge.v1.SourceService/CreateSource": _WRITE_SOURCES,
@@ -16,6 +17,17 @@ METHOD_SCOPES: dict[str, str] = {
     "/streamgauge.v1.SourceService/UpdateSource": _WRITE_SOURCES,
     "/streamgauge.v1.SourceService/DeleteSource": _WRITE_SOURCES,
     "/streamgauge.v1.SourceService/GetSourceMetrics": _READ_SOURCES,
+    "/streamgauge.v1.AssetMetricService/EmitAssetMetrics": _WRITE_ASSETS,
+    "/streamgauge.v1.AssetMetricService/BatchEmitAssetMetrics": _WRITE_ASSETS,
+    "/streamgauge.v1.AssetMetricService/EmitAssetMetric": _WRITE_ASSETS,
+    "/streamgauge.v1.AssetMetricService/ListAssetMetrics": _READ_ASSETS,
+    "/streamgauge.v1.AssetMetricService/GetLatestAssetMetrics": _READ_ASSETS,
+    "/streamgauge.v1.AssetMetricService/DeleteAssetMetrics": _WRITE_ASSETS,
+    "/streamgauge.v1.AssetMetricService/CreateAsset": _WRITE_ASSETS,
+    "/streamgauge.v1.AssetMetricService/GetAsset": _READ_ASSETS,
+    "/streamgauge.v1.AssetMetricService/ListAssets": _READ_ASSETS,
+    "/streamgauge.v1.AssetMetricService/UpdateAsset": _WRITE_ASSETS,
+    "/streamgauge.v1.AssetMetricService/DeleteAsset": _WRITE_ASSETS,
     # Scopes follow the kinds of the subjects in the request: the services check them.
     "/streamgauge.v1.MetricsService/WriteMetrics": AUTHENTICATED,
     "/streamgauge.v1.MetricsService/ImportMetrics": AUTHENTICATED,

@@ -100,9 +100,15 @@ class _ValueTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ValueType.V
     """True or false."""
     VALUE_TYPE_STRING: _ValueType.ValueType  # 4
     """UTF-8 text without NUL, at most `max_text_bytes` (4,096) bytes."""
+    VALUE_TYPE_NUMBER: _ValueType.ValueType  # 5
+    """Doubles and integers, each sample as it was written. Only for metrics of assets."""
+    VALUE_TYPE_ANY: _ValueType.ValueType  # 6
+    """Values of every type, each sample as it was written. Only for metrics of assets."""
 
 class ValueType(_ValueType, metaclass=_ValueTypeEnumTypeWrapper):
-    """The type of a metric's values, fixed when the metric is first written or declared."""
+    """The type of a metric's values, fixed when the metric is first written or declared. Metrics of assets that nobody has
+    declared are of type ANY.
+    """
 
 VALUE_TYPE_UNSPECIFIED: ValueType.ValueType  # 0
 """Not set. On output this never occurs."""
@@ -114,7 +120,35 @@ VALUE_TYPE_BOOL: ValueType.ValueType  # 3
 """True or false."""
 VALUE_TYPE_STRING: ValueType.ValueType  # 4
 """UTF-8 text without NUL, at most `max_text_bytes` (4,096) bytes."""
+VALUE_TYPE_NUMBER: ValueType.ValueType  # 5
+"""Doubles and integers, each sample as it was written. Only for metrics of assets."""
+VALUE_TYPE_ANY: ValueType.ValueType  # 6
+"""Values of every type, each sample as it was written. Only for metrics of assets."""
 Global___ValueType: _TypeAlias = ValueType  # noqa: Y015
+
+class _MetricDirection:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MetricDirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricDirection.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METRIC_DIRECTION_UNSPECIFIED: _MetricDirection.ValueType  # 0
+    """Not set: nobody has said."""
+    METRIC_DIRECTION_HIGHER_IS_BETTER: _MetricDirection.ValueType  # 1
+    """The higher the better."""
+    METRIC_DIRECTION_LOWER_IS_BETTER: _MetricDirection.ValueType  # 2
+    """The lower the better."""
+
+class MetricDirection(_MetricDirection, metaclass=_MetricDirectionEnumTypeWrapper):
+    """Which way a metric gets better."""
+
+METRIC_DIRECTION_UNSPECIFIED: MetricDirection.ValueType  # 0
+"""Not set: nobody has said."""
+METRIC_DIRECTION_HIGHER_IS_BETTER: MetricDirection.ValueType  # 1
+"""The higher the better."""
+METRIC_DIRECTION_LOWER_IS_BETTER: MetricDirection.ValueType  # 2
+"""The lower the better."""
+Global___MetricDirection: _TypeAlias = MetricDirection  # noqa: Y015
 
 class _Aggregate:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -146,6 +180,12 @@ class _AggregateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aggregate.V
     """
     AGGREGATE_RATE: _Aggregate.ValueType  # 9
     """INCREASE divided by the length of the window within the range in seconds, a double."""
+    AGGREGATE_TIME_IN_VALUE: _Aggregate.ValueType  # 10
+    """For how many seconds of the window each value stood, a column per value: for booleans and texts. A value stands from
+    its sample to the metric's next one, or to the end of the range or the server's clock, whichever is first; the last
+    sample before the range stands at its beginning. Parts add. At most 100 values per metric, those that stood
+    longest.
+    """
 
 class Aggregate(_Aggregate, metaclass=_AggregateEnumTypeWrapper):
     """How the samples of a window become one value."""
@@ -174,6 +214,12 @@ range is the baseline; the first sample ever adds nothing; after a reset the who
 """
 AGGREGATE_RATE: Aggregate.ValueType  # 9
 """INCREASE divided by the length of the window within the range in seconds, a double."""
+AGGREGATE_TIME_IN_VALUE: Aggregate.ValueType  # 10
+"""For how many seconds of the window each value stood, a column per value: for booleans and texts. A value stands from
+its sample to the metric's next one, or to the end of the range or the server's clock, whichever is first; the last
+sample before the range stands at its beginning. Parts add. At most 100 values per metric, those that stood
+longest.
+"""
 Global___Aggregate: _TypeAlias = Aggregate  # noqa: Y015
 
 class _PartCombination:
@@ -693,10 +739,17 @@ class WindowColumn(_message.Message):
     BOOLS_FIELD_NUMBER: _builtins.int
     STRINGS_FIELD_NUMBER: _builtins.int
     WINDOWS_FIELD_NUMBER: _builtins.int
+    SAMPLE_TYPE_FIELD_NUMBER: _builtins.int
+    OF_VALUE_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """The metric's name."""
     aggregate: Global___Aggregate.ValueType
     """The aggregate that the values are."""
+    sample_type: Global___ValueType.ValueType
+    """The type of the samples that the values are made of. A metric with samples of several types has a column for its
+    numbers, one for its booleans and one for its texts; numbers are INT64 if all of them are, otherwise DOUBLE. FIRST
+    and LAST of a window stand only in the column of the type of that sample.
+    """
     @_builtins.property
     def doubles(self) -> Global___DoubleArray:
         """Doubles."""
@@ -719,6 +772,10 @@ class WindowColumn(_message.Message):
         none when there are no values.
         """
 
+    @_builtins.property
+    def of_value(self) -> Global___Value:
+        """With TIME_IN_VALUE, the value whose time this column tells."""
+
     def __init__(
         self,
         *,
@@ -729,10 +786,12 @@ class WindowColumn(_message.Message):
         bools: Global___BoolArray | None = ...,
         strings: Global___StringArray | None = ...,
         windows: _abc.Iterable[_builtins.int] | None = ...,
+        sample_type: Global___ValueType.ValueType = ...,
+        of_value: Global___Value | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bools", b"bools", "doubles", b"doubles", "ints", b"ints", "strings", b"strings", "values", b"values"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bools", b"bools", "doubles", b"doubles", "ints", b"ints", "of_value", b"of_value", "strings", b"strings", "values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "bools", b"bools", "doubles", b"doubles", "ints", b"ints", "metric", b"metric", "strings", b"strings", "values", b"values", "windows", b"windows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "bools", b"bools", "doubles", b"doubles", "ints", b"ints", "metric", b"metric", "of_value", b"of_value", "sample_type", b"sample_type", "strings", b"strings", "values", b"values", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["doubles", "ints", "bools", "strings"]  # noqa: Y015
     _WhichOneofArgType_values: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
@@ -809,6 +868,9 @@ class MetricDescriptor(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    MIN_VALUE_FIELD_NUMBER: _builtins.int
+    MAX_VALUE_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name `metricDescriptors/{kind}/{metric}`, for example `metricDescriptors/sources/byteTotal`; `{kind}` is
     the collection name of the subjects. Required in an update.
@@ -824,11 +886,13 @@ class MetricDescriptor(_message.Message):
     unit: _builtins.str
     """Unit in words. Optional, at most 64 bytes."""
     kind: Global___MetricKind.ValueType
-    """How the readings behave over time. Default on first sight: GAUGE for numbers and booleans, TEXT for text. COUNTER
-    needs a numeric value type, STATE and TEXT need STRING; INVALID_FIELD otherwise.
+    """How the readings behave over time. Default on first sight: GAUGE for numbers, booleans and values of any type, TEXT
+    for text. COUNTER needs a numeric value type, STATE and TEXT need STRING; INVALID_FIELD otherwise.
     """
     value_type: Global___ValueType.ValueType
-    """The type of the values, fixed on first sight."""
+    """The type of the values. Fixed on first sight, except for metrics of assets: those begin as ANY and may be declared to
+    be NUMBER, DOUBLE, INT64, BOOL or STRING, and back; samples that are stored already stay as they are.
+    """
     window_aggregate: Global___Aggregate.ValueType
     """The aggregate of a window when a query names none. It must be allowed for the kind; AGGREGATE_NOT_ALLOWED otherwise."""
     summary_aggregate: Global___Aggregate.ValueType
@@ -843,6 +907,12 @@ class MetricDescriptor(_message.Message):
     """True for metrics that ship with the server. Only their texts and aggregates can be changed."""
     etag: _builtins.str
     """Changes with every update; send it back to update only what you have seen (ETAG_MISMATCH otherwise)."""
+    min_value: _builtins.float
+    """The smallest number that may be written. Optional, finite; a write below is refused with INVALID_FIELD. Numbers only."""
+    max_value: _builtins.float
+    """The largest number that may be written; not below `min_value`. Optional, as `min_value`."""
+    direction: Global___MetricDirection.ValueType
+    """Which way the metric gets better. Optional."""
     @_builtins.property
     def state_order(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """For STATE metrics: the known words from best to worst, at most 100 of at most 255 bytes. Other words are accepted
@@ -877,13 +947,25 @@ class MetricDescriptor(_message.Message):
         etag: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        min_value: _builtins.float | None = ...,
+        max_value: _builtins.float | None = ...,
+        direction: Global___MetricDirection.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_no_value", b"_no_value", "create_time", b"create_time", "no_value", b"no_value", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_value", b"_max_value", "_min_value", b"_min_value", "_no_value", b"_no_value", "create_time", b"create_time", "max_value", b"max_value", "min_value", b"min_value", "no_value", b"no_value", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_no_value", b"_no_value", "built_in", b"built_in", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "etag", b"etag", "kind", b"kind", "metric", b"metric", "name", b"name", "no_value", b"no_value", "part_combination", b"part_combination", "state_order", b"state_order", "subject_kind", b"subject_kind", "summary_aggregate", b"summary_aggregate", "unit", b"unit", "update_time", b"update_time", "value_type", b"value_type", "window_aggregate", b"window_aggregate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_value", b"_max_value", "_min_value", b"_min_value", "_no_value", b"_no_value", "built_in", b"built_in", "create_time", b"create_time", "description", b"description", "direction", b"direction", "display_name", b"display_name", "etag", b"etag", "kind", b"kind", "max_value", b"max_value", "metric", b"metric", "min_value", b"min_value", "name", b"name", "no_value", b"no_value", "part_combination", b"part_combination", "state_order", b"state_order", "subject_kind", b"subject_kind", "summary_aggregate", b"summary_aggregate", "unit", b"unit", "update_time", b"update_time", "value_type", b"value_type", "window_aggregate", b"window_aggregate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_value: _TypeAlias = _typing.Literal["max_value"]  # noqa: Y015
+    _WhichOneofArgType__max_value: _TypeAlias = _typing.Literal["_max_value", b"_max_value"]  # noqa: Y015
+    _WhichOneofReturnType__min_value: _TypeAlias = _typing.Literal["min_value"]  # noqa: Y015
+    _WhichOneofArgType__min_value: _TypeAlias = _typing.Literal["_min_value", b"_min_value"]  # noqa: Y015
     _WhichOneofReturnType__no_value: _TypeAlias = _typing.Literal["no_value"]  # noqa: Y015
     _WhichOneofArgType__no_value: _TypeAlias = _typing.Literal["_no_value", b"_no_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_value) -> _WhichOneofReturnType__max_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_value) -> _WhichOneofReturnType__min_value | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__no_value) -> _WhichOneofReturnType__no_value | None: ...
 
 Global___MetricDescriptor: _TypeAlias = MetricDescriptor  # noqa: Y015

@@ -608,15 +608,21 @@ class UpdateMetricDescriptorRequest(_message.Message):
 
     METRIC_DESCRIPTOR_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    allow_missing: _builtins.bool
+    """Declare the metric if there is none of this name: then `value_type` is required, except for metrics of assets, where
+    it is ANY by default. Optional, default false.
+    """
     @_builtins.property
     def metric_descriptor(self) -> _common_pb2.MetricDescriptor:
         """The descriptor with its name, the fields to change and, to be safe against others' changes, its etag. Required."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change, out of `display_name`, `description`, `unit`, `kind`, `window_aggregate`,
-        `summary_aggregate`, `part_combination`, `state_order`, `no_value`. Optional; empty or `*` is all of them.
-        INVALID_FIELD for any other path, and for `kind` and `no_value` of a built-in metric.
+        """The fields to change, out of `display_name`, `description`, `unit`, `kind`, `value_type`, `window_aggregate`,
+        `summary_aggregate`, `part_combination`, `state_order`, `no_value`, `min_value`, `max_value`, `direction`. Optional;
+        empty or `*` is all of them. INVALID_FIELD for any other path, for `kind`, `no_value`, `min_value` and `max_value` of
+        a built-in metric, and for another `value_type` of a metric that is not of assets.
         """
 
     def __init__(
@@ -624,10 +630,11 @@ class UpdateMetricDescriptorRequest(_message.Message):
         *,
         metric_descriptor: _common_pb2.MetricDescriptor | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
+        allow_missing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metric_descriptor", b"metric_descriptor", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metric_descriptor", b"metric_descriptor", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "metric_descriptor", b"metric_descriptor", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -128,8 +128,8 @@ class MetricsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateMetricDescriptor(self, request, context):
-        """Changes a descriptor. Stored samples stay as they are; what changes is how they are read. Scope: the write scope of
-        the subject kind.
+        """Changes a descriptor, or declares a metric that was never written. Stored samples stay as they are; what changes is
+        how they are read and what may be written. Scope: the write scope of the subject kind.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

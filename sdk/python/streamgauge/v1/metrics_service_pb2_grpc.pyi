@@ -55,8 +55,8 @@ class MetricsServiceStub:
     GetMetricDescriptor: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetMetricDescriptorRequest, _metrics_service_pb2.GetMetricDescriptorResponse]
     """Returns one descriptor. NOT_FOUND (METRIC_NOT_FOUND) when the metric was never written or declared."""
     UpdateMetricDescriptor: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.UpdateMetricDescriptorRequest, _metrics_service_pb2.UpdateMetricDescriptorResponse]
-    """Changes a descriptor. Stored samples stay as they are; what changes is how they are read. Scope: the write scope of
-    the subject kind.
+    """Changes a descriptor, or declares a metric that was never written. Stored samples stay as they are; what changes is
+    how they are read and what may be written. Scope: the write scope of the subject kind.
     """
 
 @_typing.type_check_only
@@ -86,8 +86,8 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     GetMetricDescriptor: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetMetricDescriptorRequest, _metrics_service_pb2.GetMetricDescriptorResponse]  # type: ignore[assignment]
     """Returns one descriptor. NOT_FOUND (METRIC_NOT_FOUND) when the metric was never written or declared."""
     UpdateMetricDescriptor: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.UpdateMetricDescriptorRequest, _metrics_service_pb2.UpdateMetricDescriptorResponse]  # type: ignore[assignment]
-    """Changes a descriptor. Stored samples stay as they are; what changes is how they are read. Scope: the write scope of
-    the subject kind.
+    """Changes a descriptor, or declares a metric that was never written. Stored samples stay as they are; what changes is
+    how they are read and what may be written. Scope: the write scope of the subject kind.
     """
 
 class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -156,8 +156,8 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_service_pb2.UpdateMetricDescriptorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.UpdateMetricDescriptorResponse, _abc.Awaitable[_metrics_service_pb2.UpdateMetricDescriptorResponse]]:
-        """Changes a descriptor. Stored samples stay as they are; what changes is how they are read. Scope: the write scope of
-        the subject kind.
+        """Changes a descriptor, or declares a metric that was never written. Stored samples stay as they are; what changes is
+        how they are read and what may be written. Scope: the write scope of the subject kind.
         """
 
 def add_MetricsServiceServicer_to_server(servicer: MetricsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
