@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bstreamgauge/v1/common.proto\x12\x0estreamgauge.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x06Window\x12\x13\n\x05\x63ount\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12.\n\x04unit\x18\x02 \x01(\x0e\x32\x1a.streamgauge.v1.WindowUnitB\x04\xe2\x41\x01\x02\"i\n\tTimeRange\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x05Value\x12\x16\n\x0c\x64ouble_value\x18\x01 \x01(\x01H\x00\x12\x15\n\x0bint64_value\x18\x02 \x01(\x03H\x00\x12\x14\n\nbool_value\x18\x03 \x01(\x08H\x00\x12\x16\n\x0cstring_value\x18\x04 \x01(\tH\x00\x42\x06\n\x04kind\"\xa3\x02\n\x0bObservation\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04part\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12.\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x34\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12=\n\x06values\x18\x05 \x03(\x0b\x32\'.streamgauge.v1.Observation.ValuesEntryB\x04\xe2\x41\x01\x02\x1a\x44\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.streamgauge.v1.Value:\x02\x38\x01\"\x1d\n\x0b\x44oubleArray\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x1c\n\nInt64Array\x12\x0e\n\x06values\x18\x01 \x03(\x10\"\x1b\n\tBoolArray\x12\x0e\n\x06values\x18\x01 \x03(\x08\"\x1d\n\x0bStringArray\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xf4\x01\n\x06\x43olumn\x12\x14\n\x06metric\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x07\x64oubles\x18\x02 \x01(\x0b\x32\x1b.streamgauge.v1.DoubleArrayH\x00\x12*\n\x04ints\x18\x03 \x01(\x0b\x32\x1a.streamgauge.v1.Int64ArrayH\x00\x12*\n\x05\x62ools\x18\x04 \x01(\x0b\x32\x19.streamgauge.v1.BoolArrayH\x00\x12.\n\x07strings\x18\x05 \x01(\x0b\x32\x1b.streamgauge.v1.StringArrayH\x00\x12\x12\n\x04rows\x18\x06 \x03(\rB\x04\xe2\x41\x01\x01\x42\x08\n\x06values\"\xb7\x01\n\x05\x46rame\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04part\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x34\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x1e\n\x10time_unix_micros\x18\x04 \x03(\x06\x42\x04\xe2\x41\x01\x02\x12-\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x16.streamgauge.v1.ColumnB\x04\xe2\x41\x01\x02\"\x8d\x01\n\x0eMetricMetadata\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12(\n\x04kind\x18\x03 \x01(\x0e\x32\x1a.streamgauge.v1.MetricKind\x12-\n\nvalue_type\x18\x04 \x01(\x0e\x32\x19.streamgauge.v1.ValueType\"\xf8\x02\n\x0cWindowColumn\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12,\n\taggregate\x18\x02 \x01(\x0e\x32\x19.streamgauge.v1.Aggregate\x12.\n\x07\x64oubles\x18\x03 \x01(\x0b\x32\x1b.streamgauge.v1.DoubleArrayH\x00\x12*\n\x04ints\x18\x04 \x01(\x0b\x32\x1a.streamgauge.v1.Int64ArrayH\x00\x12*\n\x05\x62ools\x18\x05 \x01(\x0b\x32\x19.streamgauge.v1.BoolArrayH\x00\x12.\n\x07strings\x18\x06 \x01(\x0b\x32\x1b.streamgauge.v1.StringArrayH\x00\x12\x0f\n\x07windows\x18\x07 \x03(\r\x12.\n\x0bsample_type\x18\x08 \x01(\x0e\x32\x19.streamgauge.v1.ValueType\x12\'\n\x08of_value\x18\t \x01(\x0b\x32\x15.streamgauge.v1.ValueB\x08\n\x06values\"\xc7\x01\n\x0bLatestValue\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.streamgauge.v1.Value\x12(\n\traw_value\x18\x03 \x01(\x0b\x32\x15.streamgauge.v1.Value\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xce\x06\n\x10MetricDescriptor\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06metric\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x0csubject_kind\x18\x03 \x01(\x0e\x32\x1b.streamgauge.v1.SubjectKindB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x0b\x64\x65scription\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04unit\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12.\n\x04kind\x18\x07 \x01(\x0e\x32\x1a.streamgauge.v1.MetricKindB\x04\xe2\x41\x01\x01\x12\x33\n\nvalue_type\x18\x08 \x01(\x0e\x32\x19.streamgauge.v1.ValueTypeB\x04\xe2\x41\x01\x01\x12\x39\n\x10window_aggregate\x18\t \x01(\x0e\x32\x19.streamgauge.v1.AggregateB\x04\xe2\x41\x01\x01\x12:\n\x11summary_aggregate\x18\n \x01(\x0e\x32\x19.streamgauge.v1.AggregateB\x04\xe2\x41\x01\x01\x12?\n\x10part_combination\x18\x0b \x01(\x0e\x32\x1f.streamgauge.v1.PartCombinationB\x04\xe2\x41\x01\x01\x12\x19\n\x0bstate_order\x18\x0c \x03(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\x08no_value\x18\r \x01(\x01\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x16\n\x08\x62uilt_in\x18\x0e \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x0f \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x0b\x63reate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\tmin_value\x18\x12 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1c\n\tmax_value\x18\x13 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x38\n\tdirection\x18\x14 \x01(\x0e\x32\x1f.streamgauge.v1.MetricDirectionB\x04\xe2\x41\x01\x01\x42\x0b\n\t_no_valueB\x0c\n\n_min_valueB\x0c\n\n_max_value*\x97\x01\n\x0bSubjectKind\x12\x1c\n\x18SUBJECT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13SUBJECT_KIND_SOURCE\x10\x01\x12\x14\n\x10SUBJECT_KIND_JOB\x10\x02\x12\x16\n\x12SUBJECT_KIND_ASSET\x10\x03\x12#\n\x1fSUBJECT_KIND_METRIC_TYPE_CHOICE\x10\x04*\x86\x01\n\nMetricKind\x12\x1b\n\x17METRIC_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11METRIC_KIND_GAUGE\x10\x01\x12\x17\n\x13METRIC_KIND_COUNTER\x10\x02\x12\x15\n\x11METRIC_KIND_STATE\x10\x03\x12\x14\n\x10METRIC_KIND_TEXT\x10\x04*\xab\x01\n\tValueType\x12\x1a\n\x16VALUE_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11VALUE_TYPE_DOUBLE\x10\x01\x12\x14\n\x10VALUE_TYPE_INT64\x10\x02\x12\x13\n\x0fVALUE_TYPE_BOOL\x10\x03\x12\x15\n\x11VALUE_TYPE_STRING\x10\x04\x12\x15\n\x11VALUE_TYPE_NUMBER\x10\x05\x12\x12\n\x0eVALUE_TYPE_ANY\x10\x06*\x80\x01\n\x0fMetricDirection\x12 \n\x1cMETRIC_DIRECTION_UNSPECIFIED\x10\x00\x12%\n!METRIC_DIRECTION_HIGHER_IS_BETTER\x10\x01\x12$\n METRIC_DIRECTION_LOWER_IS_BETTER\x10\x02*\xf9\x01\n\tAggregate\x12\x19\n\x15\x41GGREGATE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41GGREGATE_COUNT\x10\x01\x12\x11\n\rAGGREGATE_SUM\x10\x02\x12\x11\n\rAGGREGATE_MIN\x10\x03\x12\x11\n\rAGGREGATE_MAX\x10\x04\x12\x11\n\rAGGREGATE_AVG\x10\x05\x12\x13\n\x0f\x41GGREGATE_FIRST\x10\x06\x12\x12\n\x0e\x41GGREGATE_LAST\x10\x07\x12\x16\n\x12\x41GGREGATE_INCREASE\x10\x08\x12\x12\n\x0e\x41GGREGATE_RATE\x10\t\x12\x1b\n\x17\x41GGREGATE_TIME_IN_VALUE\x10\n*\xd4\x01\n\x0fPartCombination\x12 \n\x1cPART_COMBINATION_UNSPECIFIED\x10\x00\x12\x18\n\x14PART_COMBINATION_SUM\x10\x01\x12\x18\n\x14PART_COMBINATION_MAX\x10\x02\x12\x18\n\x14PART_COMBINATION_MIN\x10\x03\x12\x19\n\x15PART_COMBINATION_LAST\x10\x04\x12\x1a\n\x16PART_COMBINATION_WORST\x10\x05\x12\x1a\n\x16PART_COMBINATION_UNION\x10\x06*y\n\x0b\x43ounterMode\x12\x1c\n\x18\x43OUNTER_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OUNTER_MODE_INCREASE\x10\x01\x12\x1b\n\x17\x43OUNTER_MODE_CUMULATIVE\x10\x02\x12\x14\n\x10\x43OUNTER_MODE_RAW\x10\x03*\x99\x01\n\nWindowUnit\x12\x1b\n\x17WINDOW_UNIT_UNSPECIFIED\x10\x00\x12\x16\n\x12WINDOW_UNIT_MINUTE\x10\x01\x12\x14\n\x10WINDOW_UNIT_HOUR\x10\x02\x12\x13\n\x0fWINDOW_UNIT_DAY\x10\x03\x12\x14\n\x10WINDOW_UNIT_WEEK\x10\x04\x12\x15\n\x11WINDOW_UNIT_MONTH\x10\x05\x42X\n\x12\x64\x65v.streamgauge.v1B\x0b\x43ommonProtoP\x01Z3streamgauge.dev/sdk/go/streamgauge/v1;streamgaugev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bstreamgauge/v1/common.proto\x12\x0estreamgauge.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x06Window\x12\x13\n\x05\x63ount\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12.\n\x04unit\x18\x02 \x01(\x0e\x32\x1a.streamgauge.v1.WindowUnitB\x04\xe2\x41\x01\x02\"i\n\tTimeRange\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x05Value\x12\x16\n\x0c\x64ouble_value\x18\x01 \x01(\x01H\x00\x12\x15\n\x0bint64_value\x18\x02 \x01(\x03H\x00\x12\x14\n\nbool_value\x18\x03 \x01(\x08H\x00\x12\x16\n\x0cstring_value\x18\x04 \x01(\tH\x00\x42\x06\n\x04kind\"\xa3\x02\n\x0bObservation\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04part\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12.\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x34\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12=\n\x06values\x18\x05 \x03(\x0b\x32\'.streamgauge.v1.Observation.ValuesEntryB\x04\xe2\x41\x01\x02\x1a\x44\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.streamgauge.v1.Value:\x02\x38\x01\"\x1d\n\x0b\x44oubleArray\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x1c\n\nInt64Array\x12\x0e\n\x06values\x18\x01 \x03(\x10\"\x1b\n\tBoolArray\x12\x0e\n\x06values\x18\x01 \x03(\x08\"\x1d\n\x0bStringArray\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xf4\x01\n\x06\x43olumn\x12\x14\n\x06metric\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x07\x64oubles\x18\x02 \x01(\x0b\x32\x1b.streamgauge.v1.DoubleArrayH\x00\x12*\n\x04ints\x18\x03 \x01(\x0b\x32\x1a.streamgauge.v1.Int64ArrayH\x00\x12*\n\x05\x62ools\x18\x04 \x01(\x0b\x32\x19.streamgauge.v1.BoolArrayH\x00\x12.\n\x07strings\x18\x05 \x01(\x0b\x32\x1b.streamgauge.v1.StringArrayH\x00\x12\x12\n\x04rows\x18\x06 \x03(\rB\x04\xe2\x41\x01\x01\x42\x08\n\x06values\"\xb7\x01\n\x05\x46rame\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04part\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x34\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x1e\n\x10time_unix_micros\x18\x04 \x03(\x06\x42\x04\xe2\x41\x01\x02\x12-\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x16.streamgauge.v1.ColumnB\x04\xe2\x41\x01\x02\"\x8d\x01\n\x0eMetricMetadata\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12(\n\x04kind\x18\x03 \x01(\x0e\x32\x1a.streamgauge.v1.MetricKind\x12-\n\nvalue_type\x18\x04 \x01(\x0e\x32\x19.streamgauge.v1.ValueType\"\xf8\x02\n\x0cWindowColumn\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12,\n\taggregate\x18\x02 \x01(\x0e\x32\x19.streamgauge.v1.Aggregate\x12.\n\x07\x64oubles\x18\x03 \x01(\x0b\x32\x1b.streamgauge.v1.DoubleArrayH\x00\x12*\n\x04ints\x18\x04 \x01(\x0b\x32\x1a.streamgauge.v1.Int64ArrayH\x00\x12*\n\x05\x62ools\x18\x05 \x01(\x0b\x32\x19.streamgauge.v1.BoolArrayH\x00\x12.\n\x07strings\x18\x06 \x01(\x0b\x32\x1b.streamgauge.v1.StringArrayH\x00\x12\x0f\n\x07windows\x18\x07 \x03(\r\x12.\n\x0bsample_type\x18\x08 \x01(\x0e\x32\x19.streamgauge.v1.ValueType\x12\'\n\x08of_value\x18\t \x01(\x0b\x32\x15.streamgauge.v1.ValueB\x08\n\x06values\"\xc7\x01\n\x0bLatestValue\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.streamgauge.v1.Value\x12(\n\traw_value\x18\x03 \x01(\x0b\x32\x15.streamgauge.v1.Value\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xce\x06\n\x10MetricDescriptor\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06metric\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x0csubject_kind\x18\x03 \x01(\x0e\x32\x1b.streamgauge.v1.SubjectKindB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x0b\x64\x65scription\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04unit\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12.\n\x04kind\x18\x07 \x01(\x0e\x32\x1a.streamgauge.v1.MetricKindB\x04\xe2\x41\x01\x01\x12\x33\n\nvalue_type\x18\x08 \x01(\x0e\x32\x19.streamgauge.v1.ValueTypeB\x04\xe2\x41\x01\x01\x12\x39\n\x10window_aggregate\x18\t \x01(\x0e\x32\x19.streamgauge.v1.AggregateB\x04\xe2\x41\x01\x01\x12:\n\x11summary_aggregate\x18\n \x01(\x0e\x32\x19.streamgauge.v1.AggregateB\x04\xe2\x41\x01\x01\x12?\n\x10part_combination\x18\x0b \x01(\x0e\x32\x1f.streamgauge.v1.PartCombinationB\x04\xe2\x41\x01\x01\x12\x19\n\x0bstate_order\x18\x0c \x03(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\x08no_value\x18\r \x01(\x01\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x16\n\x08\x62uilt_in\x18\x0e \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x0f \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x0b\x63reate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\tmin_value\x18\x12 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1c\n\tmax_value\x18\x13 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x38\n\tdirection\x18\x14 \x01(\x0e\x32\x1f.streamgauge.v1.MetricDirectionB\x04\xe2\x41\x01\x01\x42\x0b\n\t_no_valueB\x0c\n\n_min_valueB\x0c\n\n_max_value\"\x8f\x02\n\rClusterStatus\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\treachable\x18\x02 \x01(\x08\x12\x35\n\x11last_success_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_attempt_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07problem\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x35\n\x12last_poll_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x61\x63tive_runs\x18\x08 \x01(\x05*\x97\x01\n\x0bSubjectKind\x12\x1c\n\x18SUBJECT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13SUBJECT_KIND_SOURCE\x10\x01\x12\x14\n\x10SUBJECT_KIND_JOB\x10\x02\x12\x16\n\x12SUBJECT_KIND_ASSET\x10\x03\x12#\n\x1fSUBJECT_KIND_METRIC_TYPE_CHOICE\x10\x04*\x86\x01\n\nMetricKind\x12\x1b\n\x17METRIC_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11METRIC_KIND_GAUGE\x10\x01\x12\x17\n\x13METRIC_KIND_COUNTER\x10\x02\x12\x15\n\x11METRIC_KIND_STATE\x10\x03\x12\x14\n\x10METRIC_KIND_TEXT\x10\x04*\xab\x01\n\tValueType\x12\x1a\n\x16VALUE_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11VALUE_TYPE_DOUBLE\x10\x01\x12\x14\n\x10VALUE_TYPE_INT64\x10\x02\x12\x13\n\x0fVALUE_TYPE_BOOL\x10\x03\x12\x15\n\x11VALUE_TYPE_STRING\x10\x04\x12\x15\n\x11VALUE_TYPE_NUMBER\x10\x05\x12\x12\n\x0eVALUE_TYPE_ANY\x10\x06*\x80\x01\n\x0fMetricDirection\x12 \n\x1cMETRIC_DIRECTION_UNSPECIFIED\x10\x00\x12%\n!METRIC_DIRECTION_HIGHER_IS_BETTER\x10\x01\x12$\n METRIC_DIRECTION_LOWER_IS_BETTER\x10\x02*\xf9\x01\n\tAggregate\x12\x19\n\x15\x41GGREGATE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41GGREGATE_COUNT\x10\x01\x12\x11\n\rAGGREGATE_SUM\x10\x02\x12\x11\n\rAGGREGATE_MIN\x10\x03\x12\x11\n\rAGGREGATE_MAX\x10\x04\x12\x11\n\rAGGREGATE_AVG\x10\x05\x12\x13\n\x0f\x41GGREGATE_FIRST\x10\x06\x12\x12\n\x0e\x41GGREGATE_LAST\x10\x07\x12\x16\n\x12\x41GGREGATE_INCREASE\x10\x08\x12\x12\n\x0e\x41GGREGATE_RATE\x10\t\x12\x1b\n\x17\x41GGREGATE_TIME_IN_VALUE\x10\n*\xd4\x01\n\x0fPartCombination\x12 \n\x1cPART_COMBINATION_UNSPECIFIED\x10\x00\x12\x18\n\x14PART_COMBINATION_SUM\x10\x01\x12\x18\n\x14PART_COMBINATION_MAX\x10\x02\x12\x18\n\x14PART_COMBINATION_MIN\x10\x03\x12\x19\n\x15PART_COMBINATION_LAST\x10\x04\x12\x1a\n\x16PART_COMBINATION_WORST\x10\x05\x12\x1a\n\x16PART_COMBINATION_UNION\x10\x06*y\n\x0b\x43ounterMode\x12\x1c\n\x18\x43OUNTER_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OUNTER_MODE_INCREASE\x10\x01\x12\x1b\n\x17\x43OUNTER_MODE_CUMULATIVE\x10\x02\x12\x14\n\x10\x43OUNTER_MODE_RAW\x10\x03*\x99\x01\n\nWindowUnit\x12\x1b\n\x17WINDOW_UNIT_UNSPECIFIED\x10\x00\x12\x16\n\x12WINDOW_UNIT_MINUTE\x10\x01\x12\x14\n\x10WINDOW_UNIT_HOUR\x10\x02\x12\x13\n\x0fWINDOW_UNIT_DAY\x10\x03\x12\x14\n\x10WINDOW_UNIT_WEEK\x10\x04\x12\x15\n\x11WINDOW_UNIT_MONTH\x10\x05\x42X\n\x12\x64\x65v.streamgauge.v1B\x0b\x43ommonProtoP\x01Z3streamgauge.dev/sdk/go/streamgauge/v1;streamgaugev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -104,50 +105,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METRICDESCRIPTOR'].fields_by_name['max_value']._serialized_options = b'\342A\001\001'
   _globals['_METRICDESCRIPTOR'].fields_by_name['direction']._loaded_options = None
   _globals['_METRICDESCRIPTOR'].fields_by_name['direction']._serialized_options = b'\342A\001\001'
-  _globals['_SUBJECTKIND']._serialized_start=2832
-  _globals['_SUBJECTKIND']._serialized_end=2983
-  _globals['_METRICKIND']._serialized_start=2986
-  _globals['_METRICKIND']._serialized_end=3120
-  _globals['_VALUETYPE']._serialized_start=3123
-  _globals['_VALUETYPE']._serialized_end=3294
-  _globals['_METRICDIRECTION']._serialized_start=3297
-  _globals['_METRICDIRECTION']._serialized_end=3425
-  _globals['_AGGREGATE']._serialized_start=3428
-  _globals['_AGGREGATE']._serialized_end=3677
-  _globals['_PARTCOMBINATION']._serialized_start=3680
-  _globals['_PARTCOMBINATION']._serialized_end=3892
-  _globals['_COUNTERMODE']._serialized_start=3894
-  _globals['_COUNTERMODE']._serialized_end=4015
-  _globals['_WINDOWUNIT']._serialized_start=4018
-  _globals['_WINDOWUNIT']._serialized_end=4171
-  _globals['_WINDOW']._serialized_start=113
-  _globals['_WINDOW']._serialized_end=190
-  _globals['_TIMERANGE']._serialized_start=192
-  _globals['_TIMERANGE']._serialized_end=297
-  _globals['_VALUE']._serialized_start=299
-  _globals['_VALUE']._serialized_end=407
-  _globals['_OBSERVATION']._serialized_start=410
-  _globals['_OBSERVATION']._serialized_end=701
-  _globals['_OBSERVATION_VALUESENTRY']._serialized_start=633
-  _globals['_OBSERVATION_VALUESENTRY']._serialized_end=701
-  _globals['_DOUBLEARRAY']._serialized_start=703
-  _globals['_DOUBLEARRAY']._serialized_end=732
-  _globals['_INT64ARRAY']._serialized_start=734
-  _globals['_INT64ARRAY']._serialized_end=762
-  _globals['_BOOLARRAY']._serialized_start=764
-  _globals['_BOOLARRAY']._serialized_end=791
-  _globals['_STRINGARRAY']._serialized_start=793
-  _globals['_STRINGARRAY']._serialized_end=822
-  _globals['_COLUMN']._serialized_start=825
-  _globals['_COLUMN']._serialized_end=1069
-  _globals['_FRAME']._serialized_start=1072
-  _globals['_FRAME']._serialized_end=1255
-  _globals['_METRICMETADATA']._serialized_start=1258
-  _globals['_METRICMETADATA']._serialized_end=1399
-  _globals['_WINDOWCOLUMN']._serialized_start=1402
-  _globals['_WINDOWCOLUMN']._serialized_end=1778
-  _globals['_LATESTVALUE']._serialized_start=1781
-  _globals['_LATESTVALUE']._serialized_end=1980
-  _globals['_METRICDESCRIPTOR']._serialized_start=1983
-  _globals['_METRICDESCRIPTOR']._serialized_end=2829
+  _globals['_SUBJECTKIND']._serialized_start=3138
+  _globals['_SUBJECTKIND']._serialized_end=3289
+  _globals['_METRICKIND']._serialized_start=3292
+  _globals['_METRICKIND']._serialized_end=3426
+  _globals['_VALUETYPE']._serialized_start=3429
+  _globals['_VALUETYPE']._serialized_end=3600
+  _globals['_METRICDIRECTION']._serialized_start=3603
+  _globals['_METRICDIRECTION']._serialized_end=3731
+  _globals['_AGGREGATE']._serialized_start=3734
+  _globals['_AGGREGATE']._serialized_end=3983
+  _globals['_PARTCOMBINATION']._serialized_start=3986
+  _globals['_PARTCOMBINATION']._serialized_end=4198
+  _globals['_COUNTERMODE']._serialized_start=4200
+  _globals['_COUNTERMODE']._serialized_end=4321
+  _globals['_WINDOWUNIT']._serialized_start=4324
+  _globals['_WINDOWUNIT']._serialized_end=4477
+  _globals['_WINDOW']._serialized_start=145
+  _globals['_WINDOW']._serialized_end=222
+  _globals['_TIMERANGE']._serialized_start=224
+  _globals['_TIMERANGE']._serialized_end=329
+  _globals['_VALUE']._serialized_start=331
+  _globals['_VALUE']._serialized_end=439
+  _globals['_OBSERVATION']._serialized_start=442
+  _globals['_OBSERVATION']._serialized_end=733
+  _globals['_OBSERVATION_VALUESENTRY']._serialized_start=665
+  _globals['_OBSERVATION_VALUESENTRY']._serialized_end=733
+  _globals['_DOUBLEARRAY']._serialized_start=735
+  _globals['_DOUBLEARRAY']._serialized_end=764
+  _globals['_INT64ARRAY']._serialized_start=766
+  _globals['_INT64ARRAY']._serialized_end=794
+  _globals['_BOOLARRAY']._serialized_start=796
+  _globals['_BOOLARRAY']._serialized_end=823
+  _globals['_STRINGARRAY']._serialized_start=825
+  _globals['_STRINGARRAY']._serialized_end=854
+  _globals['_COLUMN']._serialized_start=857
+  _globals['_COLUMN']._serialized_end=1101
+  _globals['_FRAME']._serialized_start=1104
+  _globals['_FRAME']._serialized_end=1287
+  _globals['_METRICMETADATA']._serialized_start=1290
+  _globals['_METRICMETADATA']._serialized_end=1431
+  _globals['_WINDOWCOLUMN']._serialized_start=1434
+  _globals['_WINDOWCOLUMN']._serialized_end=1810
+  _globals['_LATESTVALUE']._serialized_start=1813
+  _globals['_LATESTVALUE']._serialized_end=2012
+  _globals['_METRICDESCRIPTOR']._serialized_start=2015
+  _globals['_METRICDESCRIPTOR']._serialized_end=2861
+  _globals['_CLUSTERSTATUS']._serialized_start=2864
+  _globals['_CLUSTERSTATUS']._serialized_end=3135
 # @@protoc_insertion_point(module_scope)

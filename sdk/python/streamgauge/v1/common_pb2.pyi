@@ -5,6 +5,7 @@ Messages that every service shares: values, observations, frames, windows, aggre
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -969,3 +970,59 @@ class MetricDescriptor(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__no_value) -> _WhichOneofReturnType__no_value | None: ...
 
 Global___MetricDescriptor: _TypeAlias = MetricDescriptor  # noqa: Y015
+
+@_typing.final
+class ClusterStatus(_message.Message):
+    """What a collector knows of its cluster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    REACHABLE_FIELD_NUMBER: _builtins.int
+    LAST_SUCCESS_TIME_FIELD_NUMBER: _builtins.int
+    LAST_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LAST_POLL_DURATION_FIELD_NUMBER: _builtins.int
+    ACTIVE_RUNS_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    """The name in the server's settings."""
+    reachable: _builtins.bool
+    """Whether it answered when it was last asked."""
+    problem: _builtins.str
+    """Why it did not answer, in a few words."""
+    version: _builtins.str
+    """Version of Flink, as the cluster tells it."""
+    active_runs: _builtins.int
+    """How many of its jobs had not ended at the last poll."""
+    @_builtins.property
+    def last_success_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last answered. Not set when it never did."""
+
+    @_builtins.property
+    def last_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last asked."""
+
+    @_builtins.property
+    def last_poll_duration(self) -> _duration_pb2.Duration:
+        """Length of the last poll."""
+
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        reachable: _builtins.bool = ...,
+        last_success_time: _timestamp_pb2.Timestamp | None = ...,
+        last_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        problem: _builtins.str = ...,
+        version: _builtins.str = ...,
+        last_poll_duration: _duration_pb2.Duration | None = ...,
+        active_runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_attempt_time", b"last_attempt_time", "last_poll_duration", b"last_poll_duration", "last_success_time", b"last_success_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_runs", b"active_runs", "cluster", b"cluster", "last_attempt_time", b"last_attempt_time", "last_poll_duration", b"last_poll_duration", "last_success_time", b"last_success_time", "problem", b"problem", "reachable", b"reachable", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClusterStatus: _TypeAlias = ClusterStatus  # noqa: Y015

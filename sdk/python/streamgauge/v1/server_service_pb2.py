@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from streamgauge.v1 import common_pb2 as streamgauge_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#streamgauge/v1/server_service.proto\x12\x0estreamgauge.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\x8c\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12%\n\x06limits\x18\x02 \x03(\x0b\x32\x15.streamgauge.v1.Limit\x12(\n\x05store\x18\x03 \x01(\x0b\x32\x19.streamgauge.v1.StoreInfo\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\x12\x0e\n\x06scopes\x18\x06 \x03(\t\x12/\n\x0bserver_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x05Limit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03\x12\x0c\n\x04unit\x18\x03 \x01(\t\"E\n\tStoreInfo\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x17\n\x0fschema_revision\x18\x03 \x01(\t2\x81\x01\n\rServerService\x12p\n\rGetServerInfo\x12$.streamgauge.v1.GetServerInfoRequest\x1a%.streamgauge.v1.GetServerInfoResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/serverB_\n\x12\x64\x65v.streamgauge.v1B\x12ServerServiceProtoP\x01Z3streamgauge.dev/sdk/go/streamgauge/v1;streamgaugev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#streamgauge/v1/server_service.proto\x12\x0estreamgauge.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstreamgauge/v1/common.proto\"\x16\n\x14GetServerInfoRequest\"\xbd\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12%\n\x06limits\x18\x02 \x03(\x0b\x32\x15.streamgauge.v1.Limit\x12(\n\x05store\x18\x03 \x01(\x0b\x32\x19.streamgauge.v1.StoreInfo\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\x12\x0e\n\x06scopes\x18\x06 \x03(\t\x12/\n\x0bserver_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x08\x63lusters\x18\t \x03(\x0b\x32\x1d.streamgauge.v1.ClusterStatus\"2\n\x05Limit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03\x12\x0c\n\x04unit\x18\x03 \x01(\t\"E\n\tStoreInfo\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x17\n\x0fschema_revision\x18\x03 \x01(\t2\x81\x01\n\rServerService\x12p\n\rGetServerInfo\x12$.streamgauge.v1.GetServerInfoRequest\x1a%.streamgauge.v1.GetServerInfoResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/serverB_\n\x12\x64\x65v.streamgauge.v1B\x12ServerServiceProtoP\x01Z3streamgauge.dev/sdk/go/streamgauge/v1;streamgaugev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\022dev.streamgauge.v1B\022ServerServiceProtoP\001Z3streamgauge.dev/sdk/go/streamgauge/v1;streamgaugev1'
   _globals['_SERVERSERVICE'].methods_by_name['GetServerInfo']._loaded_options = None
   _globals['_SERVERSERVICE'].methods_by_name['GetServerInfo']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/server'
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=118
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=140
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=143
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=411
-  _globals['_LIMIT']._serialized_start=413
-  _globals['_LIMIT']._serialized_end=463
-  _globals['_STOREINFO']._serialized_start=465
-  _globals['_STOREINFO']._serialized_end=534
-  _globals['_SERVERSERVICE']._serialized_start=537
-  _globals['_SERVERSERVICE']._serialized_end=666
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=147
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=169
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=172
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=489
+  _globals['_LIMIT']._serialized_start=491
+  _globals['_LIMIT']._serialized_end=541
+  _globals['_STOREINFO']._serialized_start=543
+  _globals['_STOREINFO']._serialized_end=612
+  _globals['_SERVERSERVICE']._serialized_start=615
+  _globals['_SERVERSERVICE']._serialized_end=744
 # @@protoc_insertion_point(module_scope)

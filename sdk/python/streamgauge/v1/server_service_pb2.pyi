@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from streamgauge.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -50,6 +51,7 @@ class GetServerInfoResponse(_message.Message):
     SCOPES_FIELD_NUMBER: _builtins.int
     SERVER_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the server by Semantic Versioning, for example `0.1.0`."""
     tenant: _builtins.str
@@ -78,6 +80,10 @@ class GetServerInfoResponse(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the process started."""
 
+    @_builtins.property
+    def clusters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ClusterStatus]:
+        """The clusters that collectors poll for the caller's tenant, with what they know of them; needs the scope `read:jobs`."""
+
     def __init__(
         self,
         *,
@@ -89,10 +95,11 @@ class GetServerInfoResponse(_message.Message):
         scopes: _abc.Iterable[_builtins.str] | None = ...,
         server_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
+        clusters: _abc.Iterable[_common_pb2.ClusterStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["server_time", b"server_time", "start_time", b"start_time", "store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "limits", b"limits", "scopes", b"scopes", "server_time", b"server_time", "start_time", b"start_time", "store", b"store", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "features", b"features", "limits", b"limits", "scopes", b"scopes", "server_time", b"server_time", "start_time", b"start_time", "store", b"store", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
