@@ -11,6 +11,9 @@ MICROS_PER_MINUTE = 60 * MICROS_PER_SECOND
 MICROS_PER_HOUR = 60 * MICROS_PER_MINUTE
 MICROS_PER_DAY = 24 * MICROS_PER_HOUR
 
+MIN_MICROS = -62_135_596_800 * MICROS_PER_SECOND
+"""The first microsecond of the year 1, the beginning of `google.protobuf.Timestamp`."""
+
 MAX_MICROS = 253_402_300_800 * MICROS_PER_SECOND
 """One past the last microsecond of the year 9999, the end of `google.protobuf.Timestamp`."""
 

@@ -40,6 +40,14 @@ class ValueType(IntEnum):
     """Every type, each sample as it was written."""
 
 
+class AssetValueType(IntEnum):
+    """What the value of an asset's metric is, as far as emits tell types apart."""
+
+    STRING = 1
+    NUMBER = 2
+    BOOLEAN = 3
+
+
 class Direction(IntEnum):
     """Which way a metric gets better."""
 

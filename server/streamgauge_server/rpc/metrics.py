@@ -26,10 +26,11 @@ from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc.context import current_call, current_caller
 from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.idempotency import Idempotency
 from streamgauge_server.services.latest import LatestReader
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery, Question
-from streamgauge_server.services.metrics_write import Idempotency, MetricsWriter
+from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
 from streamgauge_server.services.page_tokens import (
     damaged_token,

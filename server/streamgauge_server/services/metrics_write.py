@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-
-import numpy as np
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import WRITE_SCOPE, Caller, MetricDescriptor, Observation
@@ -18,6 +16,7 @@ from streamgauge_server.model.values import Scalar, SubjectKind, ValueType, conv
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
+from streamgauge_server.services.rows import TYPE_OF, Row, encode_rows
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.services.write_checks import (
     MAX_ERRORS,
@@ -31,18 +30,15 @@ from streamgauge_server.services.write_checks import (
     time_problem,
     value_problem,
 )
-from streamgauge_server.storage.blocks import RequestRecord, SubjectGone, SubjectWrite
+from streamgauge_server.storage.blocks import RequestRecord, SubjectGone
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
-from streamgauge_server.timeseries.block import encode_days, encode_row
-from streamgauge_server.timeseries.frame import DTYPES, UNKNOWN_START, Column, build_frame, spread
+from streamgauge_server.timeseries.frame import UNKNOWN_START
 
 MAX_REQUEST_ID = 128
 
 _Types = dict[str, ValueType]
 """Types by metric name."""
-
-_TYPE_OF = {float: ValueType.DOUBLE, int: ValueType.INT64, bool: ValueType.BOOL, str: ValueType.STRING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +57,6 @@ class Idempotency:
 
     request_id: str
     body_digest: bytes
-
-
-@dataclass(slots=True)
-class _Row:
-    """A checked observation on its way into a block."""
-
-    index: int
-    key: SubjectKey
-    time: int
-    start: int
-    values: dict[str, Scalar]
-    typed: dict[int, Scalar] = field(default_factory=dict)
 
 
 class MetricsWriter:
@@ -144,7 +128,7 @@ class MetricsWriter:
                 break
         return outcome if earlier is None or idempotency is None else _answer(earlier, idempotency)
 
-    def _checked(self, caller: Caller, observations: Sequence[Observation], refusals: Refusals) -> list[_Row]:
+    def _checked(self, caller: Caller, observations: Sequence[Observation], refusals: Refusals) -> list[Row]:
         """Checks what can be checked without knowing any metric; scopes first."""
         now = self._clock.now()
         keys: list[SubjectKey | None] = []
@@ -156,7 +140,7 @@ class MetricsWriter:
                 kinds.add(name.kind)
         for kind in kinds:
             require_scope(caller, WRITE_SCOPE[kind])
-        rows: list[_Row] = []
+        rows: list[Row] = []
         for index, (observation, key) in enumerate(zip(observations, keys, strict=True)):
             time = now if observation.time is None else observation.time
             row = self._row(index, observation, key, time, now, refusals)
@@ -166,7 +150,7 @@ class MetricsWriter:
 
     def _row(
         self, index: int, observation: Observation, key: SubjectKey | None, time: int, now: int, refusals: Refusals
-    ) -> _Row | None:
+    ) -> Row | None:
         subject, values, start = observation.subject, observation.values, observation.start_time
         before = len(refusals.errors)
         if key is None:
@@ -189,9 +173,9 @@ class MetricsWriter:
                     refusals.add(index, subject, f'values["{clip(metric)}"]', problem, metric=metric)
         if key is None or len(refusals.errors) > before:
             return None
-        return _Row(index, key, time, UNKNOWN_START if start is None else start, values)
+        return Row(index, key, time, UNKNOWN_START if start is None else start, values)
 
-    async def _refuse_unknown(self, caller: Caller, rows: list[_Row], refusals: Refusals) -> None:
+    async def _refuse_unknown(self, caller: Caller, rows: list[Row], refusals: Refusals) -> None:
         """Refuses rows of subjects that do not exist and may not be registered by writing."""
         names = {row.key.name for row in rows if not self._subjects.may_register(row.key.name)}
         if not names:
@@ -202,7 +186,7 @@ class MetricsWriter:
                 refusals.add_unknown(row.index, row.key.name)
 
     async def _type(
-        self, caller: Caller, rows: list[_Row], refusals: Refusals, *, heavy: bool
+        self, caller: Caller, rows: list[Row], refusals: Refusals, *, heavy: bool
     ) -> dict[SubjectKind, _Types]:
         """Gives the values of known metrics their metric's id and type.
 
@@ -221,7 +205,7 @@ class MetricsWriter:
         return new
 
     async def _declare(
-        self, caller: Caller, rows: list[_Row], new: Mapping[SubjectKind, _Types], refusals: Refusals
+        self, caller: Caller, rows: list[Row], new: Mapping[SubjectKind, _Types], refusals: Refusals
     ) -> None:
         """Declares metrics that are seen for the first time and gives their values ids.
 
@@ -238,7 +222,7 @@ class MetricsWriter:
                     row.typed = _typed(row, known, {}, refusals)
 
     async def _append(
-        self, caller: Caller, rows: Sequence[_Row], request: RequestRecord | None, *, heavy: bool
+        self, caller: Caller, rows: Sequence[Row], request: RequestRecord | None, *, heavy: bool
     ) -> RequestRecord | None:
         """Appends rows and waits for the commit; returns the earlier record if the request id is known.
 
@@ -246,7 +230,7 @@ class MetricsWriter:
             SubjectGone: a subject was deleted.
         """
         ids = await self._subjects.ids(caller.tenant, {row.key for row in rows})
-        writes = await off_loop(lambda: _writes(rows, ids), heavy=heavy)
+        writes = await off_loop(lambda: encode_rows(rows, ids), heavy=heavy)
         if not writes and request is None:
             return None
         return await self._store.blocks.append(writes, request)
@@ -264,12 +248,12 @@ def _refuse_batch(atomic: bool, refusals: Refusals) -> None:
         raise batch_error(_by_index(refusals.errors), "observations")
 
 
-def _type_all(rows: Sequence[_Row], known: Mapping[str, MetricDescriptor], new: _Types, refusals: Refusals) -> None:
+def _type_all(rows: Sequence[Row], known: Mapping[str, MetricDescriptor], new: _Types, refusals: Refusals) -> None:
     for row in rows:
         row.typed = _typed(row, known, new, refusals)
 
 
-def _typed(row: _Row, known: Mapping[str, MetricDescriptor], new: _Types, refusals: Refusals) -> dict[int, Scalar]:
+def _typed(row: Row, known: Mapping[str, MetricDescriptor], new: _Types, refusals: Refusals) -> dict[int, Scalar]:
     """Returns the values of known metrics by id, without those that mean "no value".
 
     Unknown metrics must fit the types in `new`, to which an accepted row adds its own.
@@ -289,7 +273,7 @@ def _typed(row: _Row, known: Mapping[str, MetricDescriptor], new: _Types, refusa
             continue
         if descriptor.no_value is not None and value == descriptor.no_value and value is not True:
             continue
-        if _TYPE_OF[type(value)] is not descriptor.value_type:
+        if TYPE_OF[type(value)] is not descriptor.value_type:
             converted = convert_lossless(value, descriptor.value_type)
             if converted is None:
                 _refuse_type(row, metric, value, descriptor.value_type, refusals)
@@ -302,46 +286,8 @@ def _typed(row: _Row, known: Mapping[str, MetricDescriptor], new: _Types, refusa
     return typed
 
 
-def _refuse_type(row: _Row, metric: str, value: Scalar, expected: ValueType, refusals: Refusals) -> None:
+def _refuse_type(row: Row, metric: str, value: Scalar, expected: ValueType, refusals: Refusals) -> None:
     refusals.add_type_mismatch(row.index, str(row.key.name), f'values["{metric}"]', metric, expected, type_of(value))
-
-
-def _writes(rows: Iterable[_Row], ids: Mapping[SubjectKey, int]) -> list[SubjectWrite]:
-    """Encodes rows into one write per subject; rows without values are already stored."""
-    by_subject: dict[int, list[_Row]] = {}
-    for row in rows:
-        if row.typed:
-            by_subject.setdefault(ids[row.key], []).append(row)
-    writes: list[SubjectWrite] = []
-    for subject_id, group in by_subject.items():
-        if len(group) == 1:
-            row = group[0]
-            block = encode_row(row.time, row.start, row.typed)
-            writes.append(SubjectWrite(subject_id, [block], row=(row.time, row.start, row.typed)))
-        else:
-            frame = build_frame(
-                np.array([row.time for row in group], dtype=np.int64),
-                np.array([row.start for row in group], dtype=np.int64),
-                _columns(group),
-            )
-            writes.append(SubjectWrite(subject_id, encode_days(frame), frame=frame))
-    return writes
-
-
-def _columns(rows: Sequence[_Row]) -> dict[int, Column]:
-    """Turns rows into columns by metric id, in the order of the rows."""
-    positions: dict[int, list[int]] = {}
-    values: dict[int, list[Scalar]] = {}
-    for position, row in enumerate(rows):
-        for metric_id, value in row.typed.items():
-            positions.setdefault(metric_id, []).append(position)
-            values.setdefault(metric_id, []).append(value)
-    columns: dict[int, Column] = {}
-    for metric_id, at in positions.items():
-        value_type = _TYPE_OF[type(values[metric_id][0])]
-        column = np.array(values[metric_id], dtype=DTYPES[value_type])
-        columns[metric_id] = spread(value_type, column, at, len(rows))
-    return columns
 
 
 def _by_index(errors: Sequence[ItemError]) -> list[ItemError]:

@@ -12,13 +12,11 @@ from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import MAX_NAME_BYTES, SubjectName, id_problem, text_problem
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.services.auth import require_scope
+from streamgauge_server.services.labels import label_filter, label_filter_problems, label_problems
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.storage.store import Store
 
 READ, WRITE = "read:source_metrics", "write:source_metrics"
-MAX_LABELS = 64
-MAX_LABEL_KEY_BYTES = 63
-MAX_LABEL_FILTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Sources:
         require_scope(caller, READ)
         if problems := filter_problems(labels, connector_class):
             raise invalid(problems)
-        wanted = dict(_label(label) for label in labels)
+        wanted = label_filter(labels)
         found = await self._store.sources.list(
             caller.tenant, labels=wanted, connector_class=connector_class, after_id=after, limit=page_size + 1
         )
@@ -115,41 +113,12 @@ def source_problems(fields: Mapping[str, Any]) -> list[Violation]:
         for field in ("display_name", "connector_class")
         if (problem := text_problem(fields.get(field, ""), MAX_NAME_BYTES))
     ]
-    labels: Mapping[str, str] = fields.get("labels", {})
-    if len(labels) > MAX_LABELS:
-        found.append(Violation("source.labels", f"must have at most {MAX_LABELS} entries, has {len(labels)}"))
-    for key, value in labels.items():
-        problem = text_problem(key, MAX_LABEL_KEY_BYTES, required=True)
-        if "=" in key:
-            problem = "must not hold '='"
-        if problem:
-            found.append(Violation(f'source.labels["{key[:MAX_LABEL_KEY_BYTES]}"]', f"the key {problem}"))
-        elif problem := text_problem(value, MAX_NAME_BYTES):
-            found.append(Violation(f'source.labels["{key}"]', problem))
-    return found
+    return found + label_problems(fields.get("labels", {}), "source.labels")
 
 
 def filter_problems(labels: Sequence[str], connector_class: str) -> list[Violation]:
     """Returns what is wrong with the filters of a list."""
-    found: list[Violation] = []
-    if len(labels) > MAX_LABEL_FILTERS:
-        return [Violation("labels", f"must have at most {MAX_LABEL_FILTERS} entries, has {len(labels)}")]
-    wanted: dict[str, str] = {}
-    for position, label in enumerate(labels):
-        key, value = _label(label)
-        if "=" not in label:
-            found.append(Violation(f"labels[{position}]", "must have the form 'key=value'"))
-        elif problem := text_problem(key, MAX_LABEL_KEY_BYTES, required=True):
-            found.append(Violation(f"labels[{position}]", f"the key {problem}"))
-        elif problem := text_problem(value, MAX_NAME_BYTES):
-            found.append(Violation(f"labels[{position}]", f"the value {problem}"))
-        elif wanted.setdefault(key, value) != value:
-            found.append(Violation(f"labels[{position}]", f"asks for two values of {key!r}"))
+    found = label_filter_problems(labels)
     if problem := text_problem(connector_class, MAX_NAME_BYTES):
         found.append(Violation("connector_class", problem))
     return found
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, _, value = text.partition("=")
-    return key, value

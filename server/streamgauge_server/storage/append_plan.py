@@ -68,10 +68,10 @@ class AppendPlan:
                 self.outcomes[index] = self._appends[self._owners[key]].request
         self._admitted = [index for index in self._admitted if self.outcomes[index] is None]
 
-    def block_rows(self) -> list[tuple[int, Block]]:
-        """The blocks to insert with their subject ids, in the order in which later ones win."""
+    def block_rows(self) -> list[tuple[int, Block, str | None]]:
+        """The blocks to insert as (subject id, block, run that wrote it), in the order in which later ones win."""
         return [
-            (write.subject_id, block)
+            (write.subject_id, block, write.run_id or None)
             for index in self._admitted
             for write in self._appends[index].writes
             for block in write.blocks

@@ -19,13 +19,14 @@ class SubjectWrite:
     """New blocks of one subject part, and the samples in them once more in the form that advances `latest`.
 
     `row` is (time, start, values by metric id) of a single observation; `frame` is used when there is no `row`. With
-    neither, `latest` stays as it is.
+    neither, `latest` stays as it is. `run_id` is the run that wrote them, empty for none.
     """
 
     subject_id: int
     blocks: list[Block]
     frame: Frame | None = None
     row: tuple[int, int, Mapping[int, Scalar]] | None = None
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

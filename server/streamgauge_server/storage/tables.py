@@ -2,7 +2,8 @@
 
 Names are compared and sorted by their bytes on every engine: SQLite does so by default, PostgreSQL is told to by the
 collation "C". Moments are microseconds since 1970 in 64-bit integers. Columns that only some reads need come last in
-their row, the largest at the end: SQLite reads a row from its beginning and skips what it is not asked for.
+their row, the largest at the end: SQLite reads a row from its beginning and skips what it is not asked for. What a
+migration adds comes after them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects import postgresql
 
@@ -96,6 +98,24 @@ sources = Table(
     comment="The catalog entry of each source; tenant and name repeat those of its subject, to list by them.",
 )
 
+assets = Table(
+    "assets",
+    metadata,
+    _subject_column(primary_key=True, autoincrement=False),
+    Column("tenant", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("urn_head", Name, nullable=False),
+    Column("platform", Name, nullable=False),
+    Column("labels", Document, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    Column("urn", Name, nullable=False),
+    UniqueConstraint("tenant", "name"),
+    Index(None, "tenant", "urn_head", "name"),
+    comment="The catalog entry of each asset; tenant and name repeat those of its subject, to list by them.",
+)
+
 metrics = Table(
     "metrics",
     metadata,
@@ -117,6 +137,9 @@ metrics = Table(
     Column("revision", Integer, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Column("update_time", BigInteger, nullable=False),
+    Column("min_value", Double, nullable=True),
+    Column("max_value", Double, nullable=True),
+    Column("direction", SmallInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("tenant", "kind", "name"),
     comment="The descriptors. Blocks refer to their ids, which are never given twice.",
@@ -136,10 +159,18 @@ blocks = Table(
     Column("day_summary", LargeBinary, nullable=True),
     Column("hour_summary", LargeBinary, nullable=True),
     Column("data", LargeBinary, nullable=False),
+    Column("run_id", Name, nullable=True),
     # SQLite: the row id itself, never given twice, with the index below. PostgreSQL: the index alone, as the key, which
     # begins with the subject so that the table can be distributed by it.
     PrimaryKeyConstraint("seq").ddl_if(dialect="sqlite"),
     Index("blocks_by_subject_id_day_seq", "subject_id", "day", "seq", unique=True),
+    Index(
+        None,
+        "run_id",
+        "subject_id",
+        sqlite_where=text("run_id IS NOT NULL"),
+        postgresql_where=text("run_id IS NOT NULL"),
+    ),
     comment="The observations. Of blocks of one subject that overlap, the one with the higher seq wins.",
     sqlite_autoincrement=True,
 )

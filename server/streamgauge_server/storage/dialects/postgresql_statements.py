@@ -39,9 +39,10 @@ DELETE FROM requests WHERE (tenant, request_id) IN (
 )
 """
 _INSERT_BLOCKS = """
-INSERT INTO blocks (subject_id, day, rows, first_time, last_time, hours, day_summary, hour_summary, data)
+INSERT INTO blocks (subject_id, day, rows, first_time, last_time, hours, day_summary, hour_summary, data, run_id)
 SELECT * FROM unnest(
-  $1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::int[], $7::bytea[], $8::bytea[], $9::bytea[]
+  $1::bigint[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::int[], $7::bytea[], $8::bytea[], $9::bytea[],
+  $10::text[]
 )
 """
 _UPDATE_LATEST = """
@@ -100,10 +101,10 @@ async def append(connection: Driver, plan: AppendPlan, now: int) -> None:
         plan.settle(await _insert_requests(connection, requests, now))
     block_rows = plan.block_rows()
     if block_rows:
-        blocks = [block for _, block in block_rows]
+        blocks = [block for _, block, _ in block_rows]
         await connection.execute(
             _INSERT_BLOCKS,
-            [subject_id for subject_id, _ in block_rows],
+            [subject_id for subject_id, _, _ in block_rows],
             [block.day for block in blocks],
             [block.rows for block in blocks],
             [block.first_time for block in blocks],
@@ -112,6 +113,7 @@ async def append(connection: Driver, plan: AppendPlan, now: int) -> None:
             [block.day_summary for block in blocks],
             [block.hour_summary for block in blocks],
             [block.data for block in blocks],
+            [run_id for _, _, run_id in block_rows],
         )
     latest_rows = plan.latest_rows()
     if latest_rows:

@@ -32,8 +32,8 @@ _SWEEP_REQUESTS = """
 DELETE FROM requests WHERE rowid IN (SELECT rowid FROM requests WHERE create_time <= ? ORDER BY create_time LIMIT ?)
 """
 _INSERT_BLOCK = """
-INSERT INTO blocks (subject_id, day, rows, first_time, last_time, hours, day_summary, hour_summary, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO blocks (subject_id, day, rows, first_time, last_time, hours, day_summary, hour_summary, data, run_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _UPDATE_LATEST = "UPDATE latest SET version = ?, samples = ? WHERE subject_id = ?"
 _LATEST = """
@@ -77,8 +77,9 @@ def append(connection: sqlite3.Connection, plan: AppendPlan, now: int) -> None:
                 block.day_summary,
                 block.hour_summary,
                 block.data,
+                run_id,
             )
-            for subject_id, block in plan.block_rows()
+            for subject_id, block, run_id in plan.block_rows()
         ],
     )
     connection.executemany(
