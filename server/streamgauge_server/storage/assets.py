@@ -55,7 +55,7 @@ class Assets:
         def work(connection: Connection) -> Asset:
             lock_tenant(connection, tenant)
             self._catalog.check_new(connection, tenant, asset.id)
-            register(connection, tenant, [key], limits, now, {asset.id: asset})
+            register(self._database, connection, tenant, [key], limits, now, {asset.id: asset})
             return self._catalog.get(connection, tenant, asset.id)
 
         return await self._database.write(work)
@@ -152,7 +152,8 @@ class Assets:
             # Not LIKE, to which `%` and `_` are not characters like any other. The index finds what begins with the
             # head: all between it and the last string of a head's length that does.
             head = urn_prefix[:URN_HEAD_LENGTH]
-            query = query.where(t.c.urn_head.between(head, head.ljust(URN_HEAD_LENGTH, _LAST_CHARACTER)))
+            last = head.ljust(URN_HEAD_LENGTH, _LAST_CHARACTER)
+            query = query.where(t.c.urn_head >= head, t.c.urn_head <= last)
             if len(urn_prefix) > URN_HEAD_LENGTH:
                 query = query.where(func.substr(t.c.urn, 1, len(urn_prefix)) == urn_prefix)
         return query

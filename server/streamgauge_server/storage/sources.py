@@ -58,7 +58,9 @@ class Sources:
         def work(connection: Connection) -> Source:
             lock_tenant(connection, tenant)
             self._catalog.check_new(connection, tenant, id)
-            register(connection, tenant, [SubjectKey(SubjectName(SubjectKind.SOURCE, id), "")], limits, now)
+            register(
+                self._database, connection, tenant, [SubjectKey(SubjectName(SubjectKind.SOURCE, id), "")], limits, now
+            )
             t = tables.sources
             connection.execute(update(t).where(t.c.tenant == tenant, t.c.name == id).values(values))
             return self._catalog.get(connection, tenant, id)

@@ -64,7 +64,7 @@ class Subjects:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        rows = {key: (tenant, int(key.name.kind), key.name.id, key.part) for key in keys}
+        rows = {key: _row(tenant, key) for key in keys}
         found = await self._ids.get(rows.values())
         return {key: found[row] for key, row in rows.items() if row in found}
 
@@ -113,12 +113,13 @@ class Subjects:
         if missing:
             now = self._clock.now()
             found |= await self._database.write(
-                lambda connection: register(connection, tenant, missing, limits, now, assets)
+                lambda connection: register(self._database, connection, tenant, missing, limits, now, assets)
             )
         return found
 
 
 def register(
+    database: Database,
     connection: Connection,
     tenant: str,
     keys: Iterable[SubjectKey],
@@ -130,7 +131,7 @@ def register(
     wanted = dict.fromkeys(keys)
     wanted.update(dict.fromkeys(SubjectKey(key.name, "") for key in list(wanted)))
     counts = lock_tenant(connection, tenant)
-    found = _find(connection, tenant, wanted)
+    found = _find(database, connection, tenant, wanted)
     missing = [key for key in wanted if key not in found]
     if not missing:
         return found
@@ -150,7 +151,7 @@ def register(
         insert(tables.subjects),
         [{"tenant": tenant, "kind": int(k.name.kind), "name": k.name.id, "part": k.part} for k in missing],
     )
-    created = _find(connection, tenant, missing)
+    created = _find(database, connection, tenant, missing)
     empty = encode_latest({})
     connection.execute(
         insert(tables.latest), [{"subject_id": id_, "version": 0, "samples": empty} for id_ in created.values()]
@@ -190,19 +191,14 @@ def _asset_fields(asset: NewAsset) -> dict[str, Any]:
     }
 
 
-def _find(connection: Connection, tenant: str, keys: Iterable[SubjectKey]) -> dict[SubjectKey, int]:
-    t = tables.subjects
-    found: dict[SubjectKey, int] = {}
-    for batch in batches(keys):
-        rows = connection.execute(
-            select(t.c.kind, t.c.name, t.c.part, t.c.id).where(
-                t.c.tenant == tenant,
-                tuple_(t.c.kind, t.c.name, t.c.part).in_([(int(k.name.kind), k.name.id, k.part) for k in batch]),
-            )
-        )
-        for kind, name, part, id_ in rows:
-            found[SubjectKey(SubjectName(SubjectKind(kind), name), part)] = id_
-    return found
+def _find(database: Database, connection: Connection, tenant: str, keys: Iterable[SubjectKey]) -> dict[SubjectKey, int]:
+    rows = {key: _row(tenant, key) for key in keys}
+    found = database.subject_ids_within(connection, rows.values())
+    return {key: found[row] for key, row in rows.items() if row in found}
+
+
+def _row(tenant: str, key: SubjectKey) -> SubjectPartTuple:
+    return tenant, int(key.name.kind), key.name.id, key.part
 
 
 def _check_parts(connection: Connection, tenant: str, missing: Iterable[SubjectKey], limit: int) -> None:
