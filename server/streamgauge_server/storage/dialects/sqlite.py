@@ -214,7 +214,7 @@ class SqliteDatabase:
         self, connection: Connection, keys: Collection[SubjectPartTuple]
     ) -> dict[SubjectPartTuple, int]:
         """See `Database.subject_ids_within`."""
-        return statements.subject_ids(_driver(connection), keys)
+        return statements.subject_ids_one_by_one(_driver(connection), keys)
 
     async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """See `Database.blocks`."""
