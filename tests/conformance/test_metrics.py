@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from streamgauge_server.model.clock import FixedClock
+from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.source_catalog import SOURCE_METRICS
-from streamgauge_server.model.values import Aggregate, MetricKind, PartCombination, SubjectKind, ValueType
+from streamgauge_server.model.values import Aggregate, Direction, MetricKind, PartCombination, SubjectKind, ValueType
 from streamgauge_server.storage.store import Store
 
 from tests.conformance.conftest import START, OpenStore
@@ -137,10 +139,14 @@ async def test_every_changeable_field_is_stored(store: Store, clock: FixedClock)
         "part_combination": PartCombination.MAX,
         "state_order": ("a", "b"),
         "no_value": -1.0,
+        "value_type": ValueType.DOUBLE,
+        "min_value": -0.5,
+        "max_value": 1e300,
+        "direction": Direction.LOWER_IS_BETTER,
     }
     updated = await store.metrics.update("t", SubjectKind.SOURCE, "m", changes, etag=created.etag)
     assert {field: getattr(updated, field) for field in changes} == changes
-    assert (updated.id, updated.value_type, updated.create_time) == (created.id, created.value_type, START)
+    assert (updated.id, updated.create_time) == (created.id, START)
     assert updated.update_time == START + 7
     assert await store.metrics.get("t", SubjectKind.SOURCE, "m") == updated
     with pytest.raises(DomainError) as refused:
@@ -152,8 +158,61 @@ async def test_every_changeable_field_is_stored(store: Store, clock: FixedClock)
 
 async def test_a_field_that_blocks_depend_on_cannot_be_changed(store: Store) -> None:
     await store.metrics.ensure("t", SubjectKind.SOURCE, [("m", *GAUGE)], limits=Limits())
-    with pytest.raises(ValueError, match="value_type"):
-        await store.metrics.update("t", SubjectKind.SOURCE, "m", {"value_type": ValueType.DOUBLE})
+    with pytest.raises(ValueError, match="id"):
+        await store.metrics.update("t", SubjectKind.SOURCE, "m", {"id": 7})
+
+
+def declaration(metric: str = "m", unit: str = "") -> MetricDescriptor:
+    reading = (Aggregate.MAX, Aggregate.AVG, PartCombination.MIN)
+    return MetricDescriptor(
+        0,
+        SubjectKind.ASSET,
+        metric,
+        "Ratio",
+        "Rows that are good.",
+        unit,
+        MetricKind.GAUGE,
+        ValueType.NUMBER,
+        *reading,
+        no_value=-1.0,
+        min_value=0.0,
+        max_value=0.1,
+        direction=Direction.HIGHER_IS_BETTER,
+    )
+
+
+async def test_a_declared_metric_is_stored_whole(store: Store) -> None:
+    declared = await store.metrics.declare("t", declaration(), limits=Limits())
+    assert declared is not None
+    assert declared == await store.metrics.get("t", SubjectKind.ASSET, "m")
+    assert declared == replace(declaration(), id=declared.id, etag=declared.etag, create_time=START, update_time=START)
+    assert await store.metrics.ensure("t", SubjectKind.ASSET, [("m", *GAUGE)], limits=Limits()) == {"m": declared}
+
+
+async def test_a_metric_that_is_there_is_not_declared_again(store: Store) -> None:
+    first = await store.metrics.declare("t", declaration(), limits=Limits())
+    assert await store.metrics.declare("t", declaration(unit="rows"), limits=Limits()) is None
+    assert await store.metrics.get("t", SubjectKind.ASSET, "m") == first
+
+
+async def test_of_concurrent_declarations_in_two_servers_one_is_stored(open_store: OpenStore) -> None:
+    stores = [await open_store() for _ in range(2)]
+    answers = await asyncio.gather(
+        *(stores[n % 2].metrics.declare("t", declaration(unit=str(n)), limits=Limits()) for n in range(8))
+    )
+    (declared,) = [answer for answer in answers if answer is not None]
+    assert await stores[0].metrics.get("t", SubjectKind.ASSET, "m") == declared
+
+
+async def test_declared_metrics_count_towards_the_limit(store: Store) -> None:
+    limits = Limits(max_metrics_per_tenant=2)
+    await store.metrics.ensure("t", SubjectKind.SOURCE, [("a", *GAUGE)], limits=limits)
+    await store.metrics.declare("t", declaration("b"), limits=limits)
+    with pytest.raises(DomainError) as refused:
+        await store.metrics.declare("t", declaration("c"), limits=limits)
+    assert refused.value.reason == Reason.METRIC_LIMIT
+    assert await store.metrics.get_many("t", SubjectKind.ASSET, ["c"]) == {}
+    assert await store.metrics.declare("t", declaration("b"), limits=limits) is None
 
 
 async def test_pages_run_over_kinds_in_the_order_of_their_numbers_then_names_by_bytes(store: Store) -> None:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
+from streamgauge_server.model.assets import asset_id
 from streamgauge_server.model.clock import FixedClock
+from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.values import Direction, MetricKind, SubjectKind, ValueType
 from streamgauge_server.storage import tables
-from streamgauge_server.storage.migrate import head_revision, migrate, schema_state
+from streamgauge_server.storage.assets import NewAsset
+from streamgauge_server.storage.database import run_once
+from streamgauge_server.storage.migrate import _config, head_revision, migrate, schema_state
 from streamgauge_server.storage.store import SchemaOutdated, Store
+from streamgauge_server.storage.urls import parse_url
+from streamgauge_server.timeseries.block import encode_row
+from streamgauge_server.timeseries.latest import advance_row, encode_latest
 
-from tests.conformance.conftest import START, Observer
+from tests.conformance.conftest import START, Observer, source_key
 from tests.conftest import Postgres
 
 
@@ -84,6 +93,7 @@ async def test_foreign_keys_cascade_and_primary_keys_are_as_declared(store: Stor
 
     to_subject = [(["subject_id"], "subjects", "CASCADE")]
     assert await store._database.read(keys) == {
+        "assets": (["subject_id"], to_subject),
         "blocks": (["seq"] if store.engine == "sqlite" else [], to_subject),
         "latest": (["subject_id"], to_subject),
         "metrics": (["id"], []),
@@ -102,6 +112,104 @@ async def test_migrating_keeps_what_is_stored(observer: Observer, store_url: str
     assert await observer.samples(subject) == {START: {1: 1}}
 
 
+async def in_transaction(url: str, work: Callable[[Connection], object]) -> object:
+    return await run_once(parse_url(url), work, migrating=True)
+
+
+def fill_first_revision(connection: Connection) -> None:
+    """Stores a source with a part, a block, latest values and a descriptor as revision 0001 has them."""
+    block = encode_row(START, -1, {1: 7})
+    samples = encode_latest(advance_row({}, START, -1, {1: 7}))
+    for statement in (
+        "INSERT INTO tenants VALUES ('t', 1, 1, 0)",
+        "INSERT INTO subjects (tenant, kind, name, part) VALUES ('t', 1, 's', ''), ('t', 1, 's', 'p')",
+        "INSERT INTO sources SELECT id, tenant, name, 'Orders', '', '{}', 1, 5, 6 FROM subjects WHERE part = ''",
+        "INSERT INTO latest (subject_id, version, samples) SELECT id, 1, :samples FROM subjects",
+        """
+        INSERT INTO blocks (subject_id, day, rows, first_time, last_time, hours, data)
+        SELECT id, :day, 1, :time, :time, :hours, :data FROM subjects
+        """,
+        """
+        INSERT INTO metrics (
+          tenant, kind, name, display_name, description, unit, metric_kind, value_type, window_aggregate,
+          summary_aggregate, part_combination, state_order, built_in, revision, create_time, update_time
+        ) VALUES ('t', 1, 'm', 'M', '', 's', 1, 2, 7, 7, 1, '[]', false, 3, 5, 6)
+        """,
+    ):
+        values = {"samples": samples, "day": block.day, "time": START, "hours": block.hours, "data": block.data}
+        used = {name: value for name, value in values.items() if f":{name}" in statement}
+        connection.execute(text(statement), used)
+
+
+async def check_filled(store: Store) -> None:
+    observer = Observer(store)
+    ids = await store.subjects.resolve("t", [source_key("s"), source_key("s", "p")])
+    assert len(ids) == 2
+    for id_ in ids.values():
+        assert await observer.samples(id_) == {START: {1: 7}}
+    assert await observer.latest_values("s", "p") == {1: 7}
+    source = await store.sources.get("t", "s")
+    assert (source.display_name, source.create_time, source.update_time) == ("Orders", 5, 6)
+    descriptor = await store.metrics.get("t", SubjectKind.SOURCE, "m")
+    assert (descriptor.unit, descriptor.value_type, descriptor.update_time) == ("s", ValueType.INT64, 6)
+    assert (descriptor.min_value, descriptor.max_value, descriptor.direction) == (None, None, Direction.UNSPECIFIED)
+    await observer.write(ids[source_key("s")], START + 1, {1: 8})
+    assert await observer.latest_values() == {1: 8}
+
+
+async def test_a_store_of_the_first_revision_keeps_everything_when_it_is_migrated(
+    empty_url: str, clock: FixedClock
+) -> None:
+    await migrate(empty_url, "0001")
+    await in_transaction(empty_url, fill_first_revision)
+    await migrate(empty_url)
+    store = await Store.open(empty_url, clock=clock)
+    try:
+        await check_filled(store)
+        asset = NewAsset(asset_id("urn:li:x"), "urn:li:x", "")
+        await store.assets.create("t", asset, limits=Limits())
+        assert (await store.assets.get("t", asset.id)).urn == "urn:li:x"
+    finally:
+        await store.close()
+
+
+async def test_a_store_that_goes_back_to_the_first_revision_loses_its_assets_only(
+    empty_url: str, clock: FixedClock
+) -> None:
+    await migrate(empty_url, "0001")
+    await in_transaction(empty_url, fill_first_revision)
+    await migrate(empty_url)
+    store = await Store.open(empty_url, clock=clock)
+    await store.assets.create("t", NewAsset(asset_id("urn:li:x"), "urn:li:x", ""), limits=Limits())
+    await store.metrics.ensure("t", SubjectKind.ASSET, [("a", MetricKind.GAUGE, ValueType.ANY)], limits=Limits())
+    await store.close()
+
+    await in_transaction(empty_url, lambda connection: downgrade_connection(connection, "0001"))
+    assert await schema_state(empty_url) == ("0001", head_revision())
+    counts = "SELECT subjects, metrics FROM tenants WHERE tenant = 't'"
+    assert await in_transaction(empty_url, lambda connection: tuple(connection.execute(text(counts)).one())) == (1, 1)
+
+    await migrate(empty_url)
+    store = await Store.open(empty_url, clock=clock)
+    await check_filled(store)
+    await store.close()
+
+
+async def test_every_migration_can_be_taken_back(empty_url: str) -> None:
+    await migrate(empty_url)
+    await in_transaction(empty_url, lambda connection: downgrade_connection(connection, "base"))
+    assert await schema_state(empty_url) == (None, head_revision())
+    tables_left = await in_transaction(empty_url, lambda connection: inspect(connection).get_table_names())
+    assert tables_left == ["alembic_version"]
+    await migrate(empty_url)
+
+
+def downgrade_connection(connection: Connection, revision: str) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.downgrade(config, revision)
+
+
 async def test_the_store_tells_its_engine_version_and_revision(engine: str, store: Store) -> None:
     info = await store.info()
     assert (info.engine, info.schema_revision) == (engine, head_revision())
@@ -118,6 +226,7 @@ async def test_names_sort_by_bytes_whatever_the_database_prefers(store: Store) -
 
     if store.engine == "postgresql":
         assert await store._database.read(collations) == {
+            *("assets.name", "assets.platform", "assets.tenant", "assets.urn", "assets.urn_head", "blocks.run_id"),
             *("metrics.name", "metrics.tenant", "requests.request_id", "requests.tenant"),
             *("sources.connector_class", "sources.name", "sources.tenant"),
             *("subjects.name", "subjects.part", "subjects.tenant", "tenants.tenant", "tokens.id", "tokens.tenant"),

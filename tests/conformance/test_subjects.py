@@ -35,8 +35,9 @@ async def test_a_part_brings_its_source_into_the_catalog(store: Store) -> None:
 
 
 async def test_other_kinds_of_subjects_do_not_appear_among_the_sources(store: Store) -> None:
-    await store.subjects.register("t", [SubjectKey(SubjectName(SubjectKind.ASSET, "a"), "")], limits=Limits())
+    await store.subjects.register("t", [SubjectKey(SubjectName(SubjectKind.JOB, "a"), "")], limits=Limits())
     assert await store.sources.list("t", limit=10) == []
+    assert await store.assets.list("t", limit=10) == []
 
 
 async def test_resolving_returns_only_what_exists(store: Store) -> None:

@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from streamgauge.v1 import (
+    asset_metric_service_pb2_grpc,
     metrics_service_pb2_grpc,
     server_service_pb2_grpc,
     source_service_pb2_grpc,
@@ -33,6 +34,7 @@ class Stubs:
         self.channel = channel
         self.sources = source_service_pb2_grpc.SourceServiceStub(channel)
         self.metrics = metrics_service_pb2_grpc.MetricsServiceStub(channel)
+        self.assets = asset_metric_service_pb2_grpc.AssetMetricServiceStub(channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
         self.server = server_service_pb2_grpc.ServerServiceStub(channel)
 
@@ -101,8 +103,10 @@ METADATA_KEYS: Mapping[str, set[str]] = {
     "REQUEST_ID_REUSED": {"request_id_field"},
     "AGGREGATE_NOT_ALLOWED": {"metric", "aggregate", "kind"},
     "SOURCE_NOT_FOUND": {"name"},
+    "ASSET_NOT_FOUND": {"name"},
     "METRIC_NOT_FOUND": {"name"},
     "SOURCE_ALREADY_EXISTS": {"name"},
+    "ASSET_ALREADY_EXISTS": {"name"},
     "ETAG_MISMATCH": {"name", "etag"},
     "MESSAGE_TOO_LARGE": {"field", "limit", "actual"},
     "SUBJECT_LIMIT": {"limit"},

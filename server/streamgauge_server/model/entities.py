@@ -93,6 +93,10 @@ ASSET_CHANGEABLE = ("labels",)
 """Fields of an asset that an update may name."""
 
 
+ASSET_CHANGEABLE = ("labels",)
+"""Fields of an asset that an update may name."""
+
+
 @dataclass(frozen=True, slots=True)
 class MetricDescriptor:
     """What a metric is, for all subjects of one kind of one tenant. `id` is what blocks refer to."""

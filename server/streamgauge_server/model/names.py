@@ -78,9 +78,24 @@ def text_problem(text: str, max_bytes: int, *, required: bool = False) -> str | 
         size = len(text.encode("utf-8", "surrogatepass"))
         if size > max_bytes:
             return f"must have at most {max_bytes} bytes, has {size}"
-    if _CONTROL.search(text):
-        return "must not hold control characters"
-    return None
+    return control_problem(text)
+
+
+def control_problem(text: str) -> str | None:
+    """Returns what is wrong with a text that holds control characters or halves of surrogate pairs, or None."""
+    return "must not hold control characters" if _CONTROL.search(text) else None
+
+
+MAX_METRIC_CHARACTERS = 255
+
+
+def metric_name_problem(metric: str) -> str | None:
+    """Returns what is wrong with the name of a metric, or None. Its length is counted in characters, not in bytes."""
+    if not metric:
+        return "must not be empty"
+    if len(metric) > MAX_METRIC_CHARACTERS:
+        return f"must have at most {MAX_METRIC_CHARACTERS} characters, has {len(metric)}"
+    return control_problem(metric)
 
 
 def descriptor_name(kind: SubjectKind, metric: str) -> str:
@@ -93,7 +108,7 @@ def parse_descriptor(name: str) -> tuple[SubjectKind, str] | None:
     head, _, rest = name.partition("/")
     collection, slash, metric = rest.partition("/")
     kind = KINDS.get(collection)
-    if head != "metricDescriptors" or not slash or kind is None or text_problem(metric, MAX_NAME_BYTES, required=True):
+    if head != "metricDescriptors" or not slash or kind is None or metric_name_problem(metric):
         return None
     return kind, metric
 
@@ -126,5 +141,5 @@ def metric_list_problems(metrics: Sequence[str]) -> list[Violation]:
     return [
         Violation(f"metrics[{position}]", problem)
         for position, metric in enumerate(metrics)
-        if (problem := text_problem(metric, MAX_NAME_BYTES, required=True))
+        if (problem := metric_name_problem(metric))
     ]

@@ -98,16 +98,41 @@ class TimeType(IntEnum):
     LATEST = 3
 
 
-_COMMON = {Aggregate.COUNT, Aggregate.FIRST, Aggregate.LAST}
-_LEVELS = _COMMON | {Aggregate.SUM, Aggregate.MIN, Aggregate.MAX, Aggregate.AVG}
+NUMERIC = frozenset({ValueType.DOUBLE, ValueType.INT64, ValueType.NUMBER})
+"""The types of metrics that hold numbers alone."""
 
-ALLOWED_AGGREGATES: dict[MetricKind, frozenset[Aggregate]] = {
-    MetricKind.GAUGE: frozenset(_LEVELS),
-    MetricKind.COUNTER: frozenset(_LEVELS | {Aggregate.INCREASE, Aggregate.RATE}),
-    MetricKind.STATE: frozenset(_COMMON),
-    MetricKind.TEXT: frozenset(_COMMON),
+_COMMON = frozenset({Aggregate.COUNT, Aggregate.FIRST, Aggregate.LAST})
+_LEVELS = _COMMON | {Aggregate.SUM, Aggregate.MIN, Aggregate.MAX, Aggregate.AVG}
+_GROWTH = _LEVELS | {Aggregate.INCREASE, Aggregate.RATE}
+
+_OF_KIND = {
+    MetricKind.GAUGE: _LEVELS,
+    MetricKind.COUNTER: _GROWTH,
+    MetricKind.STATE: _COMMON,
+    MetricKind.TEXT: _COMMON,
 }
-"""Which aggregates make sense for which kind of metric."""
+_ALLOWED = {
+    (kind, value_type): aggregates if value_type in NUMERIC else aggregates | {Aggregate.TIME_IN_VALUE}
+    for kind, aggregates in _OF_KIND.items()
+    for value_type in ValueType
+}
+_OF_SAMPLES = {
+    ValueType.DOUBLE: _GROWTH,
+    ValueType.INT64: _GROWTH,
+    ValueType.BOOL: _LEVELS,
+    ValueType.STRING: _COMMON,
+}
+
+
+def allowed_aggregates(kind: MetricKind, value_type: ValueType) -> frozenset[Aggregate]:
+    """Returns the aggregates that make sense for a metric: for what it is, not for each of the samples it may hold."""
+    return _ALLOWED[kind, value_type]
+
+
+def computable(aggregate: Aggregate, sample_type: ValueType) -> bool:
+    """Tells whether samples of a type have an aggregate that is made of their statistics: texts have no sum."""
+    return aggregate in _OF_SAMPLES[sample_type]
+
 
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
@@ -149,14 +174,38 @@ def convert_lossless(value: Scalar, to: ValueType) -> Scalar | None:
     return None
 
 
+def first_type(kind: SubjectKind, sample_type: ValueType) -> ValueType:
+    """Returns the type of a metric that is seen for the first time: ANY for assets, otherwise that of its sample."""
+    return ValueType.ANY if kind == SubjectKind.ASSET else sample_type
+
+
+def default_kind(value_type: ValueType) -> MetricKind:
+    """Returns the kind of a metric for which nobody chose one."""
+    return MetricKind.TEXT if value_type == ValueType.STRING else MetricKind.GAUGE
+
+
 def default_reading(kind: MetricKind, value_type: ValueType) -> tuple[Aggregate, Aggregate, PartCombination]:
     """Returns window aggregate, summary aggregate and part combination of a metric for which nobody chose any."""
     if kind == MetricKind.COUNTER:
         return Aggregate.INCREASE, Aggregate.INCREASE, PartCombination.SUM
     if kind == MetricKind.STATE:
         return Aggregate.LAST, Aggregate.LAST, PartCombination.WORST
-    if kind == MetricKind.TEXT:
+    if kind == MetricKind.TEXT or value_type == ValueType.ANY:
         return Aggregate.LAST, Aggregate.LAST, PartCombination.LAST
     if value_type == ValueType.BOOL:
         return Aggregate.LAST, Aggregate.LAST, PartCombination.MAX
     return Aggregate.LAST, Aggregate.LAST, PartCombination.SUM
+
+
+NUMBERS_COMBINED = frozenset({PartCombination.SUM, PartCombination.MAX, PartCombination.MIN})
+"""Combinations that make a number of numbers; booleans count as 0 and 1."""
+
+
+def combination_of(combination: PartCombination, sample_type: ValueType) -> PartCombination:
+    """Returns how parts with samples of one type combine: a metric's own way, or LAST where that does not fit them.
+
+    Samples do not fit where they are older than the metric's declaration, and in metrics of any type.
+    """
+    text = sample_type == ValueType.STRING
+    unfit = combination in NUMBERS_COMBINED if text else combination == PartCombination.WORST
+    return PartCombination.LAST if unfit else combination

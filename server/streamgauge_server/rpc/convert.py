@@ -232,6 +232,9 @@ def descriptor_message(descriptor: MetricDescriptor) -> common_pb2.MetricDescrip
         part_combination=int(descriptor.part_combination),  # type: ignore[arg-type]
         state_order=descriptor.state_order,
         no_value=descriptor.no_value,
+        min_value=descriptor.min_value,
+        max_value=descriptor.max_value,
+        direction=int(descriptor.direction),  # type: ignore[arg-type]
         built_in=descriptor.built_in,
         etag=descriptor.etag,
         create_time=timestamp(descriptor.create_time),

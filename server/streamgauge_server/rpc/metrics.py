@@ -16,12 +16,19 @@ from streamgauge_server.model.entities import DESCRIPTOR_CHANGEABLE, MetricDescr
 from streamgauge_server.model.errors import invalid_field
 from streamgauge_server.model.names import (
     COLLECTIONS,
-    MAX_NAME_BYTES,
     descriptor_name,
+    metric_name_problem,
     parse_descriptor,
-    text_problem,
 )
-from streamgauge_server.model.values import Aggregate, CounterMode, MetricKind, PartCombination, SubjectKind
+from streamgauge_server.model.values import (
+    Aggregate,
+    CounterMode,
+    Direction,
+    MetricKind,
+    PartCombination,
+    SubjectKind,
+    ValueType,
+)
 from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc.context import current_call, current_caller
@@ -44,9 +51,11 @@ from streamgauge_server.services.page_tokens import (
 _Context = grpc.aio.ServicerContext[Any, Any]
 _DESCRIPTOR_ENUMS = {
     "kind": MetricKind,
+    "value_type": ValueType,
     "window_aggregate": Aggregate,
     "summary_aggregate": Aggregate,
     "part_combination": PartCombination,
+    "direction": Direction,
 }
 
 
@@ -199,14 +208,20 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
     async def UpdateMetricDescriptor(  # noqa: N802
         self, request: pb.UpdateMetricDescriptorRequest, context: _Context
     ) -> pb.UpdateMetricDescriptorResponse:
-        """Changes a descriptor."""
+        """Changes a descriptor, or declares a metric."""
         violations = convert.Violations()
         given = request.metric_descriptor
         kind, metric = _descriptor(given.name, "metric_descriptor.name")
         names = violations.masked(request.update_mask, DESCRIPTOR_CHANGEABLE)
         changes = violations.fields(given, names, _DESCRIPTOR_ENUMS, "metric_descriptor.")
         descriptor = await self._descriptors.update(
-            current_caller(), kind, metric, changes, given.etag, violations.found
+            current_caller(),
+            kind,
+            metric,
+            changes,
+            given.etag,
+            violations.found,
+            allow_missing=request.allow_missing,
         )
         return pb.UpdateMetricDescriptorResponse(metric_descriptor=convert.descriptor_message(descriptor))
 
@@ -225,7 +240,7 @@ def _after(key: Sequence[str]) -> tuple[SubjectKind, str] | None:
         return None
     kinds = {str(int(kind)): kind for kind in SubjectKind}
     number, metric = key
-    if number not in kinds or text_problem(metric, MAX_NAME_BYTES, required=True):
+    if number not in kinds or metric_name_problem(metric):
         raise damaged_token()
     return kinds[number], metric
 

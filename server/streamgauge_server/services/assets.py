@@ -23,14 +23,13 @@ from streamgauge_server.services.page_tokens import (
     token_for,
 )
 from streamgauge_server.services.subject_registry import SubjectRegistry
-from streamgauge_server.storage.assets import NewAsset
+from streamgauge_server.storage.assets import NewAsset, page_key
 from streamgauge_server.storage.store import Store
+from streamgauge_server.storage.tables import URN_HEAD_LENGTH
 
 READ, WRITE = "read:asset_metrics", "write:asset_metrics"
 
 _PREFIX = COLLECTIONS[SubjectKind.ASSET] + "/"
-_SORTED_CHARACTERS = 255
-"""How much of a URN the order of a list looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +117,7 @@ class AssetCatalog:
         total = await assets.count(caller.tenant, platform=only.platform, urn_prefix=only.urn_prefix, labels=labels)
         page = found[:size]
         more = len(found) > size
-        return AssetPage(
-            page, token_for(digest, (page[-1].urn[:_SORTED_CHARACTERS], page[-1].id)) if more else "", total
-        )
+        return AssetPage(page, token_for(digest, page_key(page[-1])) if more else "", total)
 
     async def update(
         self,
@@ -198,7 +195,7 @@ def _list_key(token: tuple[str, ...]) -> tuple[str, str] | None:
     """Returns the sort key that a page token holds, None for the first page."""
     if not token:
         return None
-    urn, id_ = token
-    if text_problem(urn, 4 * _SORTED_CHARACTERS, required=True) or parse_subject(_PREFIX + id_) is None:
+    head, id_ = token
+    if text_problem(head, 4 * URN_HEAD_LENGTH, required=True) or parse_subject(_PREFIX + id_) is None:
         raise damaged_token()
-    return urn, id_
+    return head, id_

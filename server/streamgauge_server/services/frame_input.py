@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.limits import Limits
-from streamgauge_server.model.values import ValueType, convert_lossless
+from streamgauge_server.model.values import NUMERIC, ValueType, convert_lossless
 from streamgauge_server.services.write_checks import (
     Refusals,
+    first_out_of_range,
     metric_problem,
     start_problem,
     time_problem,
@@ -120,44 +121,64 @@ def _wrong_value(column: ColumnInput, limits: Limits) -> tuple[str, str] | None:
 def typed_columns(
     index: int, frame: FrameInput, known: Mapping[str, MetricDescriptor], refusals: Refusals
 ) -> dict[int, Column] | None:
-    """Returns the columns of known metrics by id; None, with all reasons told, where one cannot become its type."""
+    """Returns the columns of known metrics by id; None, with all reasons told, where one cannot be stored.
+
+    A column cannot be stored where it cannot become its metric's type, or has a number beyond its metric's limits.
+    """
     typed: dict[int, Column] = {}
     accepted = True
     for position, given in enumerate(frame.columns):
         descriptor = known.get(given.metric)
         if descriptor is None or given.type is None:
             continue
-        column = _without(given, descriptor.no_value, len(frame.times))
-        values = _convert(column.values, given.type, descriptor.value_type)
+        path = f"columns[{position}].{COLUMN_MEMBERS[given.type]}"
+        kept = _kept(given, descriptor.no_value)
+        stored_type = given.type if descriptor.value_type in _EACH_AS_IT_COMES else descriptor.value_type
+        values = _convert(given.values[kept], given.type, descriptor.value_type)
         if values is None:
-            path = f"columns[{position}].{COLUMN_MEMBERS[given.type]}"
             refusals.add_type_mismatch(index, frame.subject, path, given.metric, descriptor.value_type, given.type)
             accepted = False
+        elif (wrong := first_out_of_range(descriptor, values)) is not None:
+            at = int(np.arange(len(given.values))[kept][wrong[0]])
+            refusals.add(index, frame.subject, f"{path}.values[{at}]", wrong[1], metric=given.metric)
+            accepted = False
         elif len(values):
-            typed[descriptor.id] = spread(descriptor.value_type, values, column.rows, len(frame.times))
+            typed[descriptor.id] = spread(stored_type, values, _rows(given, kept), len(frame.times))
     return typed if accepted else None
 
 
-def _without(column: ColumnInput, no_value: float | None, rows: int) -> ColumnInput:
-    """Returns a column without the samples that mean "no value"."""
+_ALL = slice(None)
+_EACH_AS_IT_COMES = frozenset({ValueType.NUMBER, ValueType.ANY})
+
+
+def _kept(column: ColumnInput, no_value: float | None) -> NDArray[np.bool_] | slice:
+    """Returns which of a column's values stay when those that mean "no value" are dropped."""
     if no_value is None or column.type not in (ValueType.DOUBLE, ValueType.INT64):
-        return column
+        return _ALL
     if column.type == ValueType.INT64:
         # Compared as doubles, neighbours of a large "no value" would be dropped along.
         exact = convert_lossless(no_value, ValueType.INT64)
-        keep = np.ones(len(column.values), np.bool_) if exact is None else column.values != exact
+        if exact is None:
+            return _ALL
+        keep: NDArray[np.bool_] = column.values != exact
     else:
         keep = column.values != no_value
-    if keep.all():
-        return column
-    at = np.arange(rows, dtype=np.uint32) if column.rows is None else column.rows
-    return replace(column, values=column.values[keep], rows=at[keep])
+    return _ALL if keep.all() else keep
+
+
+def _rows(column: ColumnInput, kept: NDArray[np.bool_] | slice) -> NDArray[np.uint32] | None:
+    """Returns the rows of those of a column's values that stay, None where every row has one."""
+    if column.rows is not None:
+        return column.rows[kept]
+    return None if isinstance(kept, slice) else np.flatnonzero(kept).astype(np.uint32)
 
 
 def _convert(values: NDArray[Any], given: ValueType, target: ValueType) -> NDArray[Any] | None:
     """Returns values as another type, or None where that would lose anything: `convert_lossless` for arrays."""
-    if given == target:
+    if given == target or target == ValueType.ANY:
         return values
+    if target == ValueType.NUMBER:
+        return values if given in NUMERIC else None
     if given == ValueType.DOUBLE and target == ValueType.INT64:
         if bool(((np.floor(values) == values) & _in_int64(values)).all()):
             return values.astype(np.int64)

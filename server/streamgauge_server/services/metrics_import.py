@@ -15,6 +15,7 @@ from streamgauge_server.model.entities import WRITE_SCOPE, Caller
 from streamgauge_server.model.errors import DomainError, Reason, invalid_field
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SUBJECT_FORM, parse_subject
+from streamgauge_server.model.values import first_type
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.frame_input import FrameInput, check_frame, typed_columns
@@ -171,7 +172,11 @@ class ImportSession:
         """Gives a checked frame its metrics' ids and types; returns None when it is refused."""
         tenant, kind, rows = self._caller.tenant, key.name.kind, len(frame.times)
         known = await self._importer.descriptors.by_name(tenant, kind, [column.metric for column in frame.columns])
-        new = {c.metric: c.type for c in frame.columns if c.metric not in known and c.type is not None}
+        new = {
+            column.metric: first_type(kind, column.type)
+            for column in frame.columns
+            if column.metric not in known and column.type is not None
+        }
         typed = typed_columns(index, frame, known, refusals)
         if typed is None:
             return None

@@ -13,16 +13,17 @@ from streamgauge_server.model.errors import Violation, invalid
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName, metric_list_problems, parse_subject, subject_list_problems
 from streamgauge_server.model.values import (
-    ALLOWED_AGGREGATES,
     Aggregate,
     CounterMode,
     MetricKind,
     SubjectKind,
+    allowed_aggregates,
 )
 from streamgauge_server.model.windows import Window
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.block_reader import BlockReader, compute
-from streamgauge_server.services.descriptors import Descriptors, aggregate_problem
+from streamgauge_server.services.descriptor_rules import aggregate_problem
+from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.time_ranges import range_problem, resolve_range, window_problem
 from streamgauge_server.services.window_values import (
     WindowValues,
@@ -173,11 +174,11 @@ class MetricsQuery:
             known = await self._descriptors.by_name(caller.tenant, kind, question.metrics)
             named[kind] = {metric: known[metric] for metric in question.metrics if metric in known}
         problems = [
-            aggregate_problem(f"aggregates[{position}]", aggregate, descriptor.metric, descriptor.kind)
+            problem
             for by_name in named.values()
             for descriptor in by_name.values()
             for position, aggregate in enumerate(question.aggregates)
-            if aggregate not in ALLOWED_AGGREGATES[descriptor.kind]
+            if (problem := aggregate_problem(f"aggregates[{position}]", aggregate, descriptor)) is not None
         ]
         if problems:
             raise invalid(problems)
@@ -230,7 +231,7 @@ def _series(
         stats = [s for table in group.tables.values() if (s := table.stats(descriptor.id)) is not None]
         default = descriptor.summary_aggregate if question.window is None else descriptor.window_aggregate
         for reading in readings_of(descriptor, question.aggregates, question.mode, default):
-            if reading.aggregate not in ALLOWED_AGGREGATES[descriptor.kind]:
+            if reading.aggregate not in allowed_aggregates(descriptor.kind, descriptor.value_type):
                 continue
             of_range = [s.after_first() for s in stats] if shifted and not reading.cumulative else stats
             column = window_values(descriptor, reading, of_range, seconds)

@@ -9,12 +9,13 @@ from functools import partial
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import WRITE_SCOPE, Caller, MetricDescriptor, Observation
-from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid_field
+from streamgauge_server.model.errors import DomainError, Reason, invalid_field
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SUBJECT_FORM, parse_subject
-from streamgauge_server.model.values import Scalar, SubjectKind, ValueType, convert_lossless, type_of
+from streamgauge_server.model.values import Scalar, SubjectKind, ValueType, convert_lossless, first_type, type_of
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.idempotency import Idempotency
 from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
 from streamgauge_server.services.rows import TYPE_OF, Row, encode_rows
 from streamgauge_server.services.subject_registry import SubjectRegistry
@@ -26,6 +27,7 @@ from streamgauge_server.services.write_checks import (
     clip,
     metric_problem,
     part_problem,
+    range_problem,
     start_problem,
     time_problem,
     value_problem,
@@ -35,10 +37,10 @@ from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
 from streamgauge_server.timeseries.frame import UNKNOWN_START
 
-MAX_REQUEST_ID = 128
-
 _Types = dict[str, ValueType]
 """Types by metric name."""
+
+_ANY = ValueType.ANY  # a look-up less for each value
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,6 @@ class WriteOutcome:
     rejected: int
     errors: Sequence[ItemError] = ()
     errors_truncated: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """A caller's request id and the digest of the body that came with it."""
-
-    request_id: str
-    body_digest: bytes
 
 
 class MetricsWriter:
@@ -94,7 +88,7 @@ class MetricsWriter:
                 "observations", f"must have 1 to {self._limits.max_observations_per_write} entries, has {count}"
             )
         if idempotency is not None:
-            _check_request_id(idempotency.request_id)
+            idempotency.check()
         refusals = Refusals()
         heavy = count > 1 and sum(len(observation.values) for observation in observations) > MANY_VALUES
         rows = await off_loop(lambda: self._checked(caller, observations, refusals), heavy=heavy)
@@ -236,13 +230,6 @@ class MetricsWriter:
         return await self._store.blocks.append(writes, request)
 
 
-def _check_request_id(request_id: str) -> None:
-    if len(request_id) > MAX_REQUEST_ID or not (request_id.isascii() and request_id.isprintable()):
-        raise invalid_field(
-            "request_id", f"must have 1 to {MAX_REQUEST_ID} printable ASCII characters, has {len(request_id)}"
-        )
-
-
 def _refuse_batch(atomic: bool, refusals: Refusals) -> None:
     if atomic and refusals.errors:
         raise batch_error(_by_index(refusals.errors), "observations")
@@ -266,20 +253,27 @@ def _typed(row: Row, known: Mapping[str, MetricDescriptor], new: _Types, refusal
         if descriptor is None:
             expected = new.get(metric)
             if expected is None:
-                first_sight[metric] = type_of(value)
+                first_sight[metric] = first_type(row.key.name.kind, type_of(value))
             elif convert_lossless(value, expected) is None:
                 _refuse_type(row, metric, value, expected, refusals)
                 accepted = False
             continue
         if descriptor.no_value is not None and value == descriptor.no_value and value is not True:
             continue
-        if TYPE_OF[type(value)] is not descriptor.value_type:
-            converted = convert_lossless(value, descriptor.value_type)
+        expected = descriptor.value_type
+        if TYPE_OF[type(value)] is not expected and expected is not _ANY:
+            converted = convert_lossless(value, expected)
             if converted is None:
-                _refuse_type(row, metric, value, descriptor.value_type, refusals)
+                _refuse_type(row, metric, value, expected, refusals)
                 accepted = False
                 continue
             value = converted
+        if descriptor.min_value is not None or descriptor.max_value is not None:
+            problem = range_problem(descriptor, value)
+            if problem:
+                refusals.add(row.index, str(row.key.name), f'values["{metric}"]', problem, metric=metric)
+                accepted = False
+                continue
         typed[descriptor.id] = value
     if first_sight and accepted:
         new.update(first_sight)
@@ -310,7 +304,7 @@ def _record(caller: Caller, idempotency: Idempotency | None, outcome: WriteOutco
         "truncated": outcome.errors_truncated,
         "errors": [[e.index, e.subject, e.metric, e.path, e.reason.name, e.message] for e in outcome.errors],
     }
-    return RequestRecord(caller.tenant, idempotency.request_id, idempotency.body_digest, json.dumps(response).encode())
+    return idempotency.record(caller.tenant, json.dumps(response).encode())
 
 
 def _answer(stored: RequestRecord, repeat: Idempotency) -> WriteOutcome:
@@ -319,14 +313,6 @@ def _answer(stored: RequestRecord, repeat: Idempotency) -> WriteOutcome:
     Raises:
         DomainError: REQUEST_ID_REUSED when it came with another body.
     """
-    if stored.body_digest != repeat.body_digest:
-        problem = "was used with another body within 24 hours"
-        raise DomainError(
-            Reason.REQUEST_ID_REUSED,
-            f"request_id: {problem}",
-            metadata={"request_id_field": repeat.request_id},
-            violations=[Violation("request_id", problem, Reason.REQUEST_ID_REUSED)],
-        )
-    response = json.loads(stored.response)
+    response = json.loads(repeat.first_answer(stored))
     errors = [ItemError(i, s, m, p, Reason[r], text) for i, s, m, p, r, text in response["errors"]]
     return WriteOutcome(response["accepted"], response["rejected"], errors, response["truncated"])

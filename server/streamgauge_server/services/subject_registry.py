@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage.blocks import SubjectGone
 from streamgauge_server.storage.store import Store
-from streamgauge_server.storage.subjects import SubjectKey
+from streamgauge_server.storage.subjects import NO_ASSETS, NewAsset, SubjectKey
 
 _MAX_ENTRIES = 200_000
 
 REGISTERED_BY_WRITE = frozenset({SubjectKind.SOURCE})
-"""Kinds whose subjects come into being with their first write, if the setting allows it."""
+"""Kinds whose subjects come into being with their first write, if the setting allows it. Not so assets: only an emit
+knows their URNs, and hands over those that it may register."""
 
 
 class SubjectRegistry:
@@ -31,7 +32,7 @@ class SubjectRegistry:
         self._ids: dict[tuple[str, str, str], tuple[SubjectKind, int]] = {}
 
     def may_register(self, name: SubjectName) -> bool:
-        """Tells whether a first write brings this subject into being."""
+        """Tells whether a first write that knows no more than this name brings the subject into being."""
         return self.open_registration and name.kind in REGISTERED_BY_WRITE
 
     async def unknown(self, tenant: str, names: Collection[SubjectName]) -> set[SubjectName]:
@@ -43,11 +44,13 @@ class SubjectRegistry:
         self._remember(tenant, found.items())
         return {key.name for key in asked if key not in found}
 
-    async def ids(self, tenant: str, keys: Collection[SubjectKey]) -> dict[SubjectKey, int]:
-        """Returns the ids of subjects and parts, creating what is missing.
+    async def ids(
+        self, tenant: str, keys: Collection[SubjectKey], assets: Mapping[str, NewAsset] = NO_ASSETS
+    ) -> dict[SubjectKey, int]:
+        """Returns the ids of subjects and parts, creating what is missing; an asset only if it is in `assets`, by id.
 
         Raises:
-            SubjectGone: a subject that may not be registered by writing was deleted by another server.
+            SubjectGone: a subject that may not be registered was deleted by another server, or never was.
             DomainError: SUBJECT_LIMIT.
         """
         ids: dict[SubjectKey, int] = {}
@@ -59,15 +62,19 @@ class SubjectRegistry:
             else:
                 ids[key] = entry[1]
         if missing:
-            await self._check_closed(tenant, missing)
-            registered = await self._store.subjects.register(tenant, missing, limits=self._limits)
+            await self._check_closed(tenant, missing, assets)
+            registered = await self._store.subjects.register(tenant, missing, limits=self._limits, assets=assets)
             self._remember(tenant, registered.items())
             ids.update(registered)
         return ids
 
-    async def _check_closed(self, tenant: str, missing: Collection[SubjectKey]) -> None:
+    async def _check_closed(self, tenant: str, missing: Collection[SubjectKey], assets: Mapping[str, NewAsset]) -> None:
         """Makes sure that parts are not added to a subject that is gone and may not come back by writing."""
-        closed = {SubjectKey(key.name, "") for key in missing if not self.may_register(key.name)}
+        closed = {
+            SubjectKey(key.name, "")
+            for key in missing
+            if not (key.name.id in assets if key.name.kind == SubjectKind.ASSET else self.may_register(key.name))
+        }
         if closed:
             found = await self._store.subjects.resolve(tenant, closed)
             if gone := closed - found.keys():

@@ -6,11 +6,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_SECOND, isoformat
+from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.errors import DomainError, Reason, Violation
 from streamgauge_server.model.limits import Limits
-from streamgauge_server.model.names import MAX_NAME_BYTES, SubjectName, text_problem
+from streamgauge_server.model.names import (
+    MAX_METRIC_CHARACTERS,
+    MAX_NAME_BYTES,
+    SubjectName,
+    metric_name_problem,
+    text_problem,
+)
 from streamgauge_server.model.values import Scalar, SubjectKind, ValueType
 
 INVALID_TIME = -(2**63)
@@ -63,7 +74,7 @@ class Refusals:
     ) -> None:
         """Refuses item `index`."""
         self.items.add(index)
-        self.errors.append(ItemError(index, clip(subject), clip(metric), path, reason, message, metadata or {}))
+        self.errors.append(ItemError(index, clip(subject), clip_metric(metric), path, reason, message, metadata or {}))
 
     def add_type_mismatch(
         self, index: int, subject: str, path: str, metric: str, expected: ValueType, actual: ValueType
@@ -108,6 +119,11 @@ def clip(text: str) -> str:
     return text.encode("utf-8")[:MAX_NAME_BYTES].decode("utf-8", "ignore")
 
 
+def clip_metric(metric: str) -> str:
+    """Cuts the name of a metric from outside to what an answer repeats: as many characters as a name may have."""
+    return metric[:MAX_METRIC_CHARACTERS]
+
+
 def part_problem(part: str) -> str | None:
     """Returns what is wrong with the name of a part."""
     return text_problem(part, MAX_NAME_BYTES)
@@ -116,14 +132,10 @@ def part_problem(part: str) -> str | None:
 def metric_problem(metric: str) -> str | None:
     """Returns what is wrong with the name of a metric."""
     # Every sample comes with a name, and there are few of them. What is too long for one is not kept.
-    return _kept_metric_problem(metric) if len(metric) <= MAX_NAME_BYTES else _metric_problem(metric)
+    return _kept_metric_problem(metric) if len(metric) <= MAX_METRIC_CHARACTERS else metric_name_problem(metric)
 
 
-def _metric_problem(metric: str) -> str | None:
-    return text_problem(metric, MAX_NAME_BYTES, required=True)
-
-
-_kept_metric_problem = lru_cache(maxsize=16_384)(_metric_problem)
+_kept_metric_problem = lru_cache(maxsize=16_384)(metric_name_problem)
 
 
 def time_problem(time: int, now: int, limits: Limits) -> str | None:
@@ -169,3 +181,40 @@ def value_problem(value: Scalar | None, limits: Limits) -> str | None:
         if "\0" in value:
             return "must not hold NUL"
     return None
+
+
+def range_problem(descriptor: MetricDescriptor, value: Scalar) -> str | None:
+    """Returns what is wrong with a value that its metric's limits, both inclusive, do not allow; texts have none."""
+    if isinstance(value, str):
+        return None
+    if descriptor.min_value is not None and value < descriptor.min_value:
+        return _too_low(descriptor.min_value, value)
+    if descriptor.max_value is not None and value > descriptor.max_value:
+        return _too_high(descriptor.max_value, value)
+    return None
+
+
+def first_out_of_range(descriptor: MetricDescriptor, values: NDArray[Any]) -> tuple[int, str] | None:
+    """Returns the position of the first value that `range_problem` refuses, and what is wrong with it."""
+    low, high = descriptor.min_value, descriptor.max_value
+    found: list[tuple[int, str]] = []
+    # Compared with a double, numpy would round large integers: theirs are the whole numbers inside the limits.
+    exact = values.dtype == np.int64
+    if low is not None and (below := values < (math.ceil(low) if exact else low)).any():
+        found.append((int(below.argmax()), _too_low(low, values[below.argmax()].item())))
+    if high is not None and (above := values > (math.floor(high) if exact else high)).any():
+        found.append((int(above.argmax()), _too_high(high, values[above.argmax()].item())))
+    return min(found, default=None)
+
+
+def _too_low(limit: float, value: float) -> str:
+    return f"must be at least {_plain(limit)}, is {_plain(value)}"
+
+
+def _too_high(limit: float, value: float) -> str:
+    return f"must be at most {_plain(limit)}, is {_plain(value)}"
+
+
+def _plain(number: float) -> str:
+    """Returns a number as people write it: whole ones without a fraction."""
+    return str(int(number)) if abs(number) < 1e15 and number == int(number) else repr(number)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
-from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.clock import MICROS_PER_DAY, Clock
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
@@ -28,13 +28,24 @@ from streamgauge_server.timeseries.block import SUMMARY_MIN_ROWS
 from streamgauge_server.timeseries.latest import LatestSample, decode_latest, encode_latest
 from streamgauge_server.timeseries.query import StoredBlock
 
-__all__ = ["Blocks", "LatestRow", "RequestRecord", "SubjectGone", "SubjectWrite"]
+__all__ = ["BlockExtent", "Blocks", "LatestRow", "RequestRecord", "SubjectGone", "SubjectWrite"]
 
 DATA_BELOW_ROWS = SUMMARY_MIN_ROWS
 """By default blocks of fewer rows are loaded with their data: they have no summaries."""
 
 SUBJECTS_AT_ONCE = 100
 """Subjects whose blocks one statement loads: other calls get their turn in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockExtent:
+    """Where a block of a subject is and how large: its first moment in microseconds, the bytes of its data."""
+
+    day: int
+    seq: int
+    first_time: int
+    size: int
+
 
 Enough = Callable[[int, Sequence[StoredBlock]], bool]
 
@@ -102,6 +113,28 @@ class Blocks:
         return await self._load(
             BlockSelection(subject_ids, first_day, last_day, summaries, hour_summary_days, data_below_rows)
         )
+
+    async def extents(self, subject_id: int, start: int, end: int, *, limit: int) -> list[BlockExtent]:
+        """Returns the first `limit` blocks of a subject that reach into [start, end), by first moment, then by seq.
+
+        The index has them by day, so this costs as much as the blocks of the days that are returned.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        t = tables.blocks
+        query = (
+            select(t.c.day, t.c.seq, t.c.first_time, func.length(t.c.data))
+            .where(
+                t.c.subject_id == subject_id,
+                t.c.day.between(start // MICROS_PER_DAY, (end - 1) // MICROS_PER_DAY),
+                t.c.last_time >= start,
+                t.c.first_time < end,
+            )
+            .order_by(t.c.day, t.c.first_time, t.c.seq)
+            .limit(limit)
+        )
+        return await self._database.read(lambda connection: [BlockExtent(*row) for row in connection.execute(query)])
 
     async def load_data(self, keys: Sequence[tuple[int, int, int]]) -> dict[int, bytes]:
         """Returns the data of blocks named by (subject id, day, seq), by seq; blocks that are gone are missing.

@@ -55,6 +55,12 @@ class Database(Protocol):
         """Returns the ids of those subject parts that exist, in one statement."""
         ...
 
+    def subject_ids_within(
+        self, connection: Connection, keys: Collection[SubjectPartTuple]
+    ) -> dict[SubjectPartTuple, int]:
+        """Returns what `subject_ids` does, as part of the transaction of a function that `write` runs."""
+        ...
+
     async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """Returns the blocks of a selection with their subject ids, in one statement."""
         ...

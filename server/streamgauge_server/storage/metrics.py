@@ -17,6 +17,7 @@ from streamgauge_server.model.names import descriptor_name
 from streamgauge_server.model.source_catalog import SOURCE_METRICS
 from streamgauge_server.model.values import (
     Aggregate,
+    Direction,
     MetricKind,
     PartCombination,
     SubjectKind,
@@ -45,6 +46,9 @@ _COLUMNS = (
     tables.metrics.c.part_combination,
     tables.metrics.c.state_order,
     tables.metrics.c.no_value,
+    tables.metrics.c.min_value,
+    tables.metrics.c.max_value,
+    tables.metrics.c.direction,
     tables.metrics.c.built_in,
     tables.metrics.c.revision,
     tables.metrics.c.create_time,
@@ -115,12 +119,31 @@ class Metrics:
             new = [metric for metric in wanted if metric not in found]
             if not new:
                 return found
-            if counts.metrics + len(new) > limits.max_metrics_per_tenant:
-                raise _metric_limit(limits.max_metrics_per_tenant, counts)
-            _insert(connection, tenant, kind, [_first_sight(metric, *wanted[metric]) for metric in new], now)
-            t = tables.tenants
-            connection.execute(update(t).where(t.c.tenant == tenant).values(metrics=t.c.metrics + len(new)))
+            _insert_counted(
+                connection, tenant, counts, [_first_sight(kind, metric, *wanted[metric]) for metric in new], now, limits
+            )
             return found | _by_name(connection, tenant, kind, new)
+
+        return await self._database.write(work)
+
+    async def declare(self, tenant: str, descriptor: MetricDescriptor, *, limits: Limits) -> MetricDescriptor | None:
+        """Creates a descriptor and returns it as stored, None where the metric has one already, which stays.
+
+        Id, etag and times of the argument are not used.
+
+        Raises:
+            DomainError: METRIC_LIMIT, STORE_UNAVAILABLE.
+        """
+        await self._complete_catalog(tenant)
+        now = self._clock.now()
+        kind, metric = descriptor.kind_of_subject, descriptor.metric
+
+        def work(connection: Connection) -> MetricDescriptor | None:
+            counts = lock_tenant(connection, tenant)
+            if _by_name(connection, tenant, kind, [metric]):
+                return None
+            _insert_counted(connection, tenant, counts, [descriptor], now, limits)
+            return _get(connection, tenant, kind, metric)
 
         return await self._database.write(work)
 
@@ -206,50 +229,67 @@ def _add_built_in(connection: Connection, tenant: str, now: int) -> None:
         return
     found = _by_name(connection, tenant, SubjectKind.SOURCE, [metric.metric for metric in SOURCE_METRICS])
     new = [
-        {
-            "name": metric.metric,
-            "display_name": metric.display_name,
-            "description": metric.description,
-            "unit": metric.unit,
-            "metric_kind": int(metric.kind),
-            "value_type": int(metric.value_type),
-            "window_aggregate": int(metric.window_aggregate),
-            "summary_aggregate": int(metric.summary_aggregate),
-            "part_combination": int(metric.part_combination),
-            "state_order": list(metric.state_order),
-            "no_value": metric.no_value,
-            "built_in": True,
-        }
+        MetricDescriptor(
+            0,
+            SubjectKind.SOURCE,
+            metric.metric,
+            metric.display_name,
+            metric.description,
+            metric.unit,
+            metric.kind,
+            metric.value_type,
+            metric.window_aggregate,
+            metric.summary_aggregate,
+            metric.part_combination,
+            state_order=metric.state_order,
+            no_value=metric.no_value,
+            built_in=True,
+        )
         for metric in SOURCE_METRICS
         if metric.metric not in found
     ]
     if new:
-        _insert(connection, tenant, SubjectKind.SOURCE, new, now)
+        _insert(connection, tenant, new, now)
     t = tables.tenants
     connection.execute(update(t).where(t.c.tenant == tenant).values(catalog_version=CATALOG_VERSION))
 
 
-def _first_sight(metric: str, kind: MetricKind, value_type: ValueType) -> dict[str, Any]:
-    window_aggregate, summary_aggregate, part_combination = default_reading(kind, value_type)
-    return {
-        "name": metric,
-        "display_name": metric,
-        "description": "",
-        "unit": "",
-        "metric_kind": int(kind),
-        "value_type": int(value_type),
-        "window_aggregate": int(window_aggregate),
-        "summary_aggregate": int(summary_aggregate),
-        "part_combination": int(part_combination),
-        "state_order": [],
-        "no_value": None,
-        "built_in": False,
-    }
+def _first_sight(
+    kind_of_subject: SubjectKind, metric: str, kind: MetricKind, value_type: ValueType
+) -> MetricDescriptor:
+    reading = default_reading(kind, value_type)
+    return MetricDescriptor(0, kind_of_subject, metric, metric, "", "", kind, value_type, *reading)
 
 
-def _insert(connection: Connection, tenant: str, kind: SubjectKind, rows: Sequence[dict[str, Any]], now: int) -> None:
-    shared = {"tenant": tenant, "kind": int(kind), "revision": 1, "create_time": now, "update_time": now}
-    connection.execute(insert(tables.metrics), [{**row, **shared} for row in rows])
+def _insert_counted(
+    connection: Connection,
+    tenant: str,
+    counts: TenantCounts,
+    new: Sequence[MetricDescriptor],
+    now: int,
+    limits: Limits,
+) -> None:
+    """Inserts descriptors that count towards the tenant's limit, whose row is locked."""
+    if counts.metrics + len(new) > limits.max_metrics_per_tenant:
+        raise _metric_limit(limits.max_metrics_per_tenant, counts)
+    _insert(connection, tenant, new, now)
+    t = tables.tenants
+    connection.execute(update(t).where(t.c.tenant == tenant).values(metrics=t.c.metrics + len(new)))
+
+
+def _insert(connection: Connection, tenant: str, new: Sequence[MetricDescriptor], now: int) -> None:
+    shared = {"tenant": tenant, "revision": 1, "create_time": now, "update_time": now}
+    rows = [
+        {
+            "kind": int(descriptor.kind_of_subject),
+            "name": descriptor.metric,
+            "built_in": descriptor.built_in,
+            **{_column(field): _stored(getattr(descriptor, field)) for field in DESCRIPTOR_CHANGEABLE},
+            **shared,
+        }
+        for descriptor in new
+    ]
+    connection.execute(insert(tables.metrics), rows)
 
 
 def _by_name(
@@ -272,9 +312,14 @@ def _get(
     query = select(*_COLUMNS).where(t.c.tenant == tenant, t.c.kind == int(kind), t.c.name == metric)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
-        name = descriptor_name(kind, metric)
-        raise DomainError(Reason.METRIC_NOT_FOUND, f"there is no {name}", metadata={"name": name})
+        raise metric_not_found(kind, metric)
     return _descriptor(row)
+
+
+def metric_not_found(kind: SubjectKind, metric: str) -> DomainError:
+    """The error of a metric that was never written or declared."""
+    name = descriptor_name(kind, metric)
+    return DomainError(Reason.METRIC_NOT_FOUND, f"there is no {name}", metadata={"name": name})
 
 
 def _descriptor(row: tables.AnyRow) -> MetricDescriptor:
@@ -292,6 +337,9 @@ def _descriptor(row: tables.AnyRow) -> MetricDescriptor:
         part_combination=PartCombination(row.part_combination),
         state_order=tuple(row.state_order),
         no_value=row.no_value,
+        min_value=row.min_value,
+        max_value=row.max_value,
+        direction=Direction(row.direction),
         built_in=row.built_in,
         etag=f"{row.id:x}-{row.revision:x}",
         create_time=row.create_time,

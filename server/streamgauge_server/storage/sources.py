@@ -6,29 +6,19 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, select, update
+from sqlalchemy import Connection, Select, func, select, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import SOURCE_CHANGEABLE, Source
-from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.model.errors import Reason
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import tables
+from streamgauge_server.storage.catalogs import Catalog, etag_of
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.subjects import SubjectKey, register
 from streamgauge_server.storage.tenants import lock_tenant
-
-_COLUMNS = (
-    tables.sources.c.name,
-    tables.sources.c.subject_id,
-    tables.sources.c.display_name,
-    tables.sources.c.connector_class,
-    tables.sources.c.labels,
-    tables.sources.c.revision,
-    tables.sources.c.create_time,
-    tables.sources.c.update_time,
-)
 
 
 class Sources:
@@ -37,6 +27,15 @@ class Sources:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._catalog = Catalog(
+            database,
+            clock,
+            tables.sources,
+            SubjectKind.SOURCE,
+            _source,
+            not_found=Reason.SOURCE_NOT_FOUND,
+            already_exists=Reason.SOURCE_ALREADY_EXISTS,
+        )
 
     async def create(
         self,
@@ -58,13 +57,13 @@ class Sources:
 
         def work(connection: Connection) -> Source:
             lock_tenant(connection, tenant)
-            if _find(connection, tenant, id) is not None:
-                name = SubjectName(SubjectKind.SOURCE, id)
-                raise DomainError(Reason.SOURCE_ALREADY_EXISTS, f"{name} exists already", metadata={"name": str(name)})
-            register(connection, tenant, [SubjectKey(SubjectName(SubjectKind.SOURCE, id), "")], limits, now)
+            self._catalog.check_new(connection, tenant, id)
+            register(
+                self._database, connection, tenant, [SubjectKey(SubjectName(SubjectKind.SOURCE, id), "")], limits, now
+            )
             t = tables.sources
             connection.execute(update(t).where(t.c.tenant == tenant, t.c.name == id).values(values))
-            return _get(connection, tenant, id)
+            return self._catalog.get(connection, tenant, id)
 
         return await self._database.write(work)
 
@@ -74,7 +73,7 @@ class Sources:
         Raises:
             DomainError: SOURCE_NOT_FOUND, STORE_UNAVAILABLE.
         """
-        return await self._database.read(lambda connection: _get(connection, tenant, id))
+        return await self._database.read(lambda connection: self._catalog.get(connection, tenant, id))
 
     async def list(
         self,
@@ -93,9 +92,9 @@ class Sources:
             DomainError: STORE_UNAVAILABLE.
         """
         t = tables.sources
-        query = self._filtered(select(*_COLUMNS), tenant, labels, connector_class)
+        query = self._filtered(select(t), tenant, labels, connector_class)
         query = query.where(t.c.name > after_id).order_by(t.c.name).limit(limit)
-        return await self._database.read(lambda connection: [_source(row) for row in connection.execute(query)])
+        return await self._database.read(lambda connection: self._catalog.entries(connection, query))
 
     async def count(self, tenant: str, *, labels: Mapping[str, str] | None = None, connector_class: str = "") -> int:
         """Returns how many sources `list` would return over all pages.
@@ -116,20 +115,7 @@ class Sources:
         """
         if unknown := changes.keys() - SOURCE_CHANGEABLE:
             raise ValueError(f"cannot change {sorted(unknown)}")
-        now = self._clock.now()
-
-        def work(connection: Connection) -> Source:
-            current = _get(connection, tenant, id, lock=True)
-            _check_etag(current, etag)
-            t = tables.sources
-            connection.execute(
-                update(t)
-                .where(t.c.subject_id == current.number)
-                .values({**changes, "revision": t.c.revision + 1, "update_time": now})
-            )
-            return _get(connection, tenant, id)
-
-        return await self._database.write(work)
+        return await self._catalog.update(tenant, id, changes, etag=etag)
 
     async def delete(self, tenant: str, id: str, *, etag: str = "") -> None:
         """Deletes a source with its parts, blocks and latest values.
@@ -137,51 +123,13 @@ class Sources:
         Raises:
             DomainError: SOURCE_NOT_FOUND, ETAG_MISMATCH as `update`, STORE_UNAVAILABLE.
         """
-
-        def work(connection: Connection) -> None:
-            lock_tenant(connection, tenant)
-            s = tables.subjects
-            of_source = (s.c.tenant == tenant, s.c.kind == int(SubjectKind.SOURCE), s.c.name == id)
-            # Writers lock `latest` before they touch anything else of a subject, so this does too.
-            rows = tables.latest
-            connection.execute(
-                select(rows.c.subject_id)
-                .where(rows.c.subject_id.in_(select(s.c.id).where(*of_source)))
-                .order_by(rows.c.subject_id)
-                .with_for_update()
-            )
-            _check_etag(_get(connection, tenant, id, lock=True), etag)
-            connection.execute(delete(s).where(*of_source))
-            n = tables.tenants
-            connection.execute(update(n).where(n.c.tenant == tenant).values(subjects=n.c.subjects - 1))
-
-        await self._database.write(work)
+        await self._catalog.delete(tenant, id, etag=etag)
 
     def _filtered(
         self, query: Select[Any], tenant: str, labels: Mapping[str, str] | None, connector_class: str
     ) -> Select[Any]:
-        t = tables.sources
-        query = query.select_from(t).where(t.c.tenant == tenant)
-        if connector_class:
-            query = query.where(t.c.connector_class == connector_class)
-        for key, value in (labels or {}).items():
-            query = query.where(self._database.has_item(t.c.labels, key, value))
-        return query
-
-
-def _find(connection: Connection, tenant: str, id: str, *, lock: bool = False) -> Source | None:
-    t = tables.sources
-    query = select(*_COLUMNS).where(t.c.tenant == tenant, t.c.name == id)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-    return None if row is None else _source(row)
-
-
-def _get(connection: Connection, tenant: str, id: str, *, lock: bool = False) -> Source:
-    source = _find(connection, tenant, id, lock=lock)
-    if source is None:
-        name = SubjectName(SubjectKind.SOURCE, id)
-        raise DomainError(Reason.SOURCE_NOT_FOUND, f"there is no {name}", metadata={"name": str(name)})
-    return source
+        query = self._catalog.filtered(query, tenant, labels)
+        return query.where(tables.sources.c.connector_class == connector_class) if connector_class else query
 
 
 def _source(row: tables.AnyRow) -> Source:
@@ -191,17 +139,7 @@ def _source(row: tables.AnyRow) -> Source:
         display_name=row.display_name,
         connector_class=row.connector_class,
         labels=dict(sorted(row.labels.items())),
-        etag=f"{row.subject_id:x}-{row.revision:x}",
+        etag=etag_of(row),
         create_time=row.create_time,
         update_time=row.update_time,
     )
-
-
-def _check_etag(source: Source, etag: str) -> None:
-    if etag and etag != source.etag:
-        name = SubjectName(SubjectKind.SOURCE, source.id)
-        raise DomainError(
-            Reason.ETAG_MISMATCH,
-            f"{name} has changed: its etag is {source.etag}, not {etag}",
-            metadata={"name": str(name), "etag": source.etag},
-        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, tuple_, update
 
@@ -16,6 +18,7 @@ from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database, SubjectPartTuple
 from streamgauge_server.storage.group_read import GroupRead
+from streamgauge_server.storage.records import SubjectGone
 from streamgauge_server.storage.tenants import lock_tenant
 from streamgauge_server.timeseries.latest import encode_latest
 
@@ -26,6 +29,23 @@ class SubjectKey:
 
     name: SubjectName
     part: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewAsset:
+    """An asset as it enters the catalog. `id` is derived from the URN, `platform` is empty where the URN names none."""
+
+    id: str
+    urn: str
+    platform: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_ASSETS: Mapping[str, NewAsset] = MappingProxyType({})
+
+_ENTRIES = {SubjectKind.SOURCE: tables.sources, SubjectKind.ASSET: tables.assets}
+"""The catalogs of those kinds of subjects that have one."""
+_NEW_SOURCE = {"display_name": "", "connector_class": "", "labels": dict[str, str]()}
 
 
 class Subjects:
@@ -44,7 +64,7 @@ class Subjects:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        rows = {key: (tenant, int(key.name.kind), key.name.id, key.part) for key in keys}
+        rows = {key: _row(tenant, key) for key in keys}
         found = await self._ids.get(rows.values())
         return {key: found[row] for key, row in rows.items() if row in found}
 
@@ -70,31 +90,48 @@ class Subjects:
 
         return await self._database.read(work)
 
-    async def register(self, tenant: str, keys: Collection[SubjectKey], *, limits: Limits) -> dict[SubjectKey, int]:
+    async def register(
+        self,
+        tenant: str,
+        keys: Collection[SubjectKey],
+        *,
+        limits: Limits,
+        assets: Mapping[str, NewAsset] = NO_ASSETS,
+    ) -> dict[SubjectKey, int]:
         """Returns the ids of subjects and parts (and maybe more), creating what is missing: all of it or nothing.
 
-        With a part comes its subject as a whole, and with a source its entry in the catalog. Safe to call from several
-        servers at once.
+        With a part comes its subject as a whole, and with a source or an asset its entry in the catalog. An asset is
+        created only if it is in `assets`, by its id; what the entry of one that exists says stays. Safe to call from
+        several servers at once.
 
         Raises:
+            SubjectGone: an asset does not exist and is not in `assets`.
             DomainError: SUBJECT_LIMIT, STORE_UNAVAILABLE.
         """
         found = await self.resolve(tenant, keys)
         missing = [key for key in keys if key not in found]
         if missing:
             now = self._clock.now()
-            found |= await self._database.write(lambda connection: register(connection, tenant, missing, limits, now))
+            found |= await self._database.write(
+                lambda connection: register(self._database, connection, tenant, missing, limits, now, assets)
+            )
         return found
 
 
 def register(
-    connection: Connection, tenant: str, keys: Iterable[SubjectKey], limits: Limits, now: int
+    database: Database,
+    connection: Connection,
+    tenant: str,
+    keys: Iterable[SubjectKey],
+    limits: Limits,
+    now: int,
+    assets: Mapping[str, NewAsset] = NO_ASSETS,
 ) -> dict[SubjectKey, int]:
     """Creates those of the subjects and parts that do not exist, within a transaction, and returns the ids of all."""
     wanted = dict.fromkeys(keys)
     wanted.update(dict.fromkeys(SubjectKey(key.name, "") for key in list(wanted)))
     counts = lock_tenant(connection, tenant)
-    found = _find(connection, tenant, wanted)
+    found = _find(database, connection, tenant, wanted)
     missing = [key for key in wanted if key not in found]
     if not missing:
         return found
@@ -107,34 +144,35 @@ def register(
             metadata={"limit": str(limit)},
         )
     _check_parts(connection, tenant, missing, limits.max_parts_per_subject)
+    of_kind = {kind: [key for key in new_subjects if key.name.kind == kind] for kind in _ENTRIES}
+    if any(key.name.id not in assets for key in of_kind[SubjectKind.ASSET]):
+        raise SubjectGone(())
     connection.execute(
         insert(tables.subjects),
         [{"tenant": tenant, "kind": int(k.name.kind), "name": k.name.id, "part": k.part} for k in missing],
     )
-    created = _find(connection, tenant, missing)
+    created = _find(database, connection, tenant, missing)
     empty = encode_latest({})
     connection.execute(
         insert(tables.latest), [{"subject_id": id_, "version": 0, "samples": empty} for id_ in created.values()]
     )
-    new_sources = [key for key in new_subjects if key.name.kind == SubjectKind.SOURCE]
-    if new_sources:
-        connection.execute(
-            insert(tables.sources),
-            [
-                {
-                    "subject_id": created[key],
-                    "tenant": tenant,
-                    "name": key.name.id,
-                    "display_name": "",
-                    "connector_class": "",
-                    "labels": {},
-                    "revision": 1,
-                    "create_time": now,
-                    "update_time": now,
-                }
-                for key in new_sources
-            ],
-        )
+    for kind, table in _ENTRIES.items():
+        if entries := of_kind[kind]:
+            connection.execute(
+                insert(table),
+                [
+                    {
+                        "subject_id": created[key],
+                        "tenant": tenant,
+                        "name": key.name.id,
+                        "revision": 1,
+                        "create_time": now,
+                        "update_time": now,
+                        **(_NEW_SOURCE if kind == SubjectKind.SOURCE else _asset_fields(assets[key.name.id])),
+                    }
+                    for key in entries
+                ],
+            )
     if new_subjects:
         connection.execute(
             update(tables.tenants)
@@ -144,19 +182,23 @@ def register(
     return found | created
 
 
-def _find(connection: Connection, tenant: str, keys: Iterable[SubjectKey]) -> dict[SubjectKey, int]:
-    t = tables.subjects
-    found: dict[SubjectKey, int] = {}
-    for batch in batches(keys):
-        rows = connection.execute(
-            select(t.c.kind, t.c.name, t.c.part, t.c.id).where(
-                t.c.tenant == tenant,
-                tuple_(t.c.kind, t.c.name, t.c.part).in_([(int(k.name.kind), k.name.id, k.part) for k in batch]),
-            )
-        )
-        for kind, name, part, id_ in rows:
-            found[SubjectKey(SubjectName(SubjectKind(kind), name), part)] = id_
-    return found
+def _asset_fields(asset: NewAsset) -> dict[str, Any]:
+    return {
+        "urn_head": asset.urn[: tables.URN_HEAD_LENGTH],
+        "platform": asset.platform,
+        "labels": dict(asset.labels),
+        "urn": asset.urn,
+    }
+
+
+def _find(database: Database, connection: Connection, tenant: str, keys: Iterable[SubjectKey]) -> dict[SubjectKey, int]:
+    rows = {key: _row(tenant, key) for key in keys}
+    found = database.subject_ids_within(connection, rows.values())
+    return {key: found[row] for key, row in rows.items() if row in found}
+
+
+def _row(tenant: str, key: SubjectKey) -> SubjectPartTuple:
+    return tenant, int(key.name.kind), key.name.id, key.part
 
 
 def _check_parts(connection: Connection, tenant: str, missing: Iterable[SubjectKey], limit: int) -> None:

@@ -50,6 +50,10 @@ Name = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 Document = JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
+URN_HEAD_LENGTH = 255
+"""Characters of a URN that an index holds. A whole one may have 4,096 bytes; PostgreSQL allows 2,704 in an entry."""
+
+
 def _id_column(name: str = "id") -> Column[Any]:
     return Column(name, Id, Identity(always=False), nullable=False)
 

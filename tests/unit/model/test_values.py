@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from streamgauge_server.model.values import (
-    ALLOWED_AGGREGATES,
     INT64_MAX,
     INT64_MIN,
     MetricKind,
     Scalar,
     ValueType,
+    allowed_aggregates,
     convert_lossless,
     default_reading,
     type_of,
@@ -55,4 +55,4 @@ def test_a_converted_number_is_the_same_number(value: float) -> None:
 @pytest.mark.parametrize("value_type", list(ValueType))
 def test_defaults_are_allowed_for_their_kind(kind: MetricKind, value_type: ValueType) -> None:
     window, summary, _ = default_reading(kind, value_type)
-    assert {window, summary} <= ALLOWED_AGGREGATES[kind]
+    assert {window, summary} <= allowed_aggregates(kind, value_type)

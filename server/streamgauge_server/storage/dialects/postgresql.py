@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Connection, text, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -42,6 +43,11 @@ _SETTINGS = {
 }
 _MIGRATION_LOCK = 0x7374_7267_6167_6501
 """Key of the advisory lock that lets one process migrate at a time."""
+
+
+def _adapted(connection: Connection) -> AdaptedConnection:
+    """Returns the connection that lets a function which `run_sync` runs wait for the driver."""
+    return cast(AdaptedConnection, connection.connection.dbapi_connection)
 
 
 def _options() -> dict[str, Any]:
@@ -148,6 +154,12 @@ class PostgresqlDatabase:
     async def subject_ids(self, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
         """See `Database.subject_ids`."""
         return await self._run_driver(self._shared, lambda connection: statements.subject_ids(connection, keys))
+
+    def subject_ids_within(
+        self, connection: Connection, keys: Collection[SubjectPartTuple]
+    ) -> dict[SubjectPartTuple, int]:
+        """See `Database.subject_ids_within`."""
+        return _adapted(connection).run_async(lambda driver: statements.subject_ids(driver, keys))
 
     async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """See `Database.blocks`."""

@@ -95,7 +95,7 @@ class _Link:
 
     def __init__(self, sql: Connection, path: Path | None) -> None:
         self.sql = sql
-        self.driver = cast(sqlite3.Connection, sql.connection.driver_connection)
+        self.driver = _driver(sql)
         self._path = path
         self._file = _identity(path)
 
@@ -110,6 +110,10 @@ class _Link:
     def close(self) -> None:
         self.sql.invalidate()
         self.sql.close()
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
@@ -205,6 +209,12 @@ class SqliteDatabase:
     async def subject_ids(self, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
         """See `Database.subject_ids`."""
         return await self._select(self._lookups, lambda link: statements.subject_ids(link.driver, keys))
+
+    def subject_ids_within(
+        self, connection: Connection, keys: Collection[SubjectPartTuple]
+    ) -> dict[SubjectPartTuple, int]:
+        """See `Database.subject_ids_within`."""
+        return statements.subject_ids_one_by_one(_driver(connection), keys)
 
     async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """See `Database.blocks`."""

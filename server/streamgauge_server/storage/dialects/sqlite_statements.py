@@ -55,6 +55,7 @@ CROSS JOIN subjects AS s
   AND s.name = json_extract(k.value, '$[2]')
   AND s.part = json_extract(k.value, '$[3]')
 """
+_SUBJECT_ID = "SELECT id FROM subjects WHERE tenant = ? AND kind = ? AND name = ? AND part = ?"
 
 
 def append(connection: sqlite3.Connection, plan: AppendPlan, now: int) -> None:
@@ -110,6 +111,18 @@ def subject_ids(connection: sqlite3.Connection, keys: Collection[SubjectPartTupl
     """See `Database.subject_ids`."""
     rows = connection.execute(_SUBJECT_IDS, (json.dumps(list(keys)),)).fetchall()
     return {(tenant, kind, name, part): id_ for tenant, kind, name, part, id_ in rows}
+
+
+def subject_ids_one_by_one(
+    connection: sqlite3.Connection, keys: Collection[SubjectPartTuple]
+) -> dict[SubjectPartTuple, int]:
+    """Returns what `subject_ids` does, also of names with the character U+0000, at which JSON texts end here."""
+    found: dict[SubjectPartTuple, int] = {}
+    for key in keys:
+        row = connection.execute(_SUBJECT_ID, key).fetchone()
+        if row is not None:
+            found[key] = row[0]
+    return found
 
 
 def blocks(connection: sqlite3.Connection, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:

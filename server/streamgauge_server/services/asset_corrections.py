@@ -1,0 +1,180 @@
+"""Corrections of assets' metrics: taking values back by range, by name, by the run that emitted them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from streamgauge_server.model.clock import MAX_MICROS, MIN_MICROS
+from streamgauge_server.model.entities import Caller
+from streamgauge_server.model.errors import Violation, invalid
+from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.names import COLLECTIONS, SubjectName, metric_list_problems
+from streamgauge_server.model.values import SubjectKind
+from streamgauge_server.services.assets import WRITE, asset_not_found, resolve_asset
+from streamgauge_server.services.auth import require_scope
+from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.idempotency import id_problem
+from streamgauge_server.services.time_ranges import range_problem
+from streamgauge_server.storage.blocks import SubjectGone
+from streamgauge_server.storage.store import Store
+from streamgauge_server.storage.subjects import SubjectKey
+
+EVERY_ASSET = f"{COLLECTIONS[SubjectKind.ASSET]}/-"
+MAX_COUNTED_METRICS = 1_000
+_ASSETS_AT_ONCE = 1_000
+"""Assets of a run that are looked up at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What to delete, as a request has it: the values that all of the given filters let through.
+
+    `asset` is a URN, a resource name, or EVERY_ASSET for all that a run emitted on. The range is [start, end) in
+    microseconds, None is open; with both ends open there is no range. `all` stands for every value of the asset. With
+    `validate_only` values are counted and stay. `problems` is what the edge found wrong, to be told along with the
+    rest.
+    """
+
+    asset: str
+    start: int | None = None
+    end: int | None = None
+    metrics: Sequence[str] = ()
+    run_id: str = ""
+    all: bool = False
+    validate_only: bool = False
+    problems: Sequence[Violation] = ()
+
+
+@dataclass(slots=True)
+class Corrected:
+    """How many values stood and are gone, of how many assets, and of which metrics: those with the most, by name."""
+
+    values: int = 0
+    assets: int = 0
+    by_metric: dict[str, int] = field(default_factory=dict)
+
+
+class AssetCorrections:
+    """Deletes metrics of assets; one instance serves all callers."""
+
+    def __init__(self, store: Store, limits: Limits, descriptors: Descriptors) -> None:
+        self._store = store
+        self._limits = limits
+        self._descriptors = descriptors
+
+    async def delete(self, caller: Caller, correction: Correction) -> Corrected:
+        """Deletes values and returns how many stood.
+
+        What a run emitted goes as if the run had never been: a value that it replaced stands again. Each asset is a
+        transaction of its own; a call that breaks off has corrected some of them, and a repeat corrects the rest.
+
+        Raises:
+            DomainError: SCOPE_MISSING, INVALID_FIELD, INVALID_TIME_RANGE, ASSET_NOT_FOUND.
+        """
+        require_scope(caller, WRITE)
+        subject = self._checked(correction)
+        counts: Counter[int] = Counter()
+        corrected = Corrected()
+        metrics = await self._metrics(caller.tenant, correction.metrics)
+        if subject is not None:
+            key = SubjectKey(subject, "")
+            found = await self._store.subjects.resolve(caller.tenant, [key])
+            if key not in found or not await self._delete(found[key], correction, metrics, corrected, counts):
+                raise asset_not_found(subject)
+        else:
+            await self._delete_of_run(caller.tenant, correction, metrics, corrected, counts)
+        corrected.values = counts.total()
+        corrected.by_metric = await self._named(caller.tenant, counts)
+        return corrected
+
+    async def _delete_of_run(
+        self,
+        tenant: str,
+        correction: Correction,
+        metrics: Collection[int] | None,
+        corrected: Corrected,
+        counts: Counter[int],
+    ) -> None:
+        after = 0
+        while ids := await self._store.blocks.subjects_of_run(
+            tenant, SubjectKind.ASSET, correction.run_id, after=after, limit=_ASSETS_AT_ONCE
+        ):
+            for subject_id in ids:
+                # An asset that is gone by now has lost the run's values with all others.
+                await self._delete(subject_id, correction, metrics, corrected, counts)
+            after = ids[-1]
+
+    async def _delete(
+        self,
+        subject_id: int,
+        correction: Correction,
+        metrics: Collection[int] | None,
+        corrected: Corrected,
+        counts: Counter[int],
+    ) -> bool:
+        """Deletes values of one asset and counts them; returns whether the asset is still there."""
+        if metrics is not None and not metrics:
+            return True
+        try:
+            deleted = await self._store.blocks.delete_samples(
+                subject_id,
+                start=MIN_MICROS if correction.start is None else correction.start,
+                end=MAX_MICROS if correction.end is None else correction.end,
+                metrics=metrics,
+                run_id=correction.run_id,
+                validate_only=correction.validate_only,
+            )
+        except SubjectGone:
+            return False
+        if any(deleted.values.values()):
+            corrected.assets += 1
+            counts.update(deleted.values)
+        return True
+
+    def _checked(self, correction: Correction) -> SubjectName | None:
+        """Returns the asset to correct, None for all that a run emitted on."""
+        subject: SubjectName | Violation | None = None
+        if correction.asset != EVERY_ASSET:
+            subject = resolve_asset(correction.asset, "asset", self._limits.max_urn_bytes)
+        elif not correction.run_id:
+            subject = Violation("asset", f"can be {EVERY_ASSET!r} only together with a run_id")
+        found = [subject] if isinstance(subject, Violation) else []
+        found += [*correction.problems, *metric_list_problems(correction.metrics)]
+        if correction.run_id and (problem := id_problem(correction.run_id)):
+            found.append(Violation("run_id", problem))
+        if correction.start is not None and correction.end is not None:
+            edges = correction.start, correction.end
+            if empty := range_problem(*edges, "time_range.start_time", "time_range.end_time"):
+                found.append(empty)
+        filters = _filters(correction)
+        if correction.all and filters:
+            found.append(Violation("all", f"cannot be combined with {' and '.join(filters)}"))
+        elif not (correction.all or filters or correction.problems):  # a moment that is wrong is given nevertheless
+            found.append(Violation("all", "must be set where none of time_range, metrics and run_id is given"))
+        if isinstance(subject, Violation) or found:
+            raise invalid(found)
+        return subject
+
+    async def _metrics(self, tenant: str, names: Sequence[str]) -> Collection[int] | None:
+        """Returns the ids of named metrics as far as there are such, None for all metrics."""
+        if not names:
+            return None
+        known = await self._descriptors.by_name(tenant, SubjectKind.ASSET, names)
+        return {known[name].id for name in names if name in known}
+
+    async def _named(self, tenant: str, counts: Counter[int]) -> dict[str, int]:
+        most = counts.most_common(MAX_COUNTED_METRICS)
+        descriptors = await self._descriptors.by_id(tenant, SubjectKind.ASSET, [id_ for id_, _ in most])
+        return {descriptors[id_].metric: count for id_, count in most}
+
+
+def _filters(correction: Correction) -> list[str]:
+    """Returns the names of the filters that are given."""
+    given = {
+        "time_range": correction.start is not None or correction.end is not None,
+        "metrics": bool(correction.metrics),
+        "run_id": bool(correction.run_id),
+    }
+    return [name for name, is_given in given.items() if is_given]

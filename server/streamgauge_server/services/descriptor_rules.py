@@ -1,0 +1,191 @@
+"""What may be declared of a metric: defaults of what is not given, and everything that is wrong with what is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from streamgauge_server.model.entities import MetricDescriptor
+from streamgauge_server.model.errors import Reason, Violation, invalid
+from streamgauge_server.model.names import MAX_NAME_BYTES, text_problem
+from streamgauge_server.model.values import (
+    NUMBERS_COMBINED,
+    NUMERIC,
+    Aggregate,
+    Direction,
+    MetricKind,
+    PartCombination,
+    SubjectKind,
+    ValueType,
+    allowed_aggregates,
+    default_kind,
+    default_reading,
+)
+
+FIXED_IF_BUILT_IN = ("kind", "no_value", "min_value", "max_value")
+
+MAX_UNIT_BYTES = 64
+MAX_DESCRIPTION_BYTES = 4_096
+MAX_STATES = 100
+
+_MIXED = (ValueType.NUMBER, ValueType.ANY)
+_TEXT_KINDS = (MetricKind.STATE, MetricKind.TEXT)
+
+
+def declared_descriptor(
+    kind: SubjectKind, metric: str, fields: Mapping[str, Any], problems: Sequence[Violation] = ()
+) -> MetricDescriptor:
+    """Returns the descriptor, not yet stored, of a metric that is declared before it is written.
+
+    `fields` are some of its fields, None where they are not set. `problems` are told along with what is wrong.
+
+    Raises:
+        DomainError: INVALID_FIELD, AGGREGATE_NOT_ALLOWED.
+    """
+    value_type = fields.get("value_type")
+    if value_type is None:
+        if kind != SubjectKind.ASSET:
+            required = Violation(
+                "metric_descriptor.value_type", "is required to declare a metric that is not of assets"
+            )
+            raise invalid([*problems, required])
+        value_type = ValueType.ANY
+    metric_kind = fields.get("kind") or default_kind(value_type)
+    blank = MetricDescriptor(
+        0, kind, metric, metric, "", "", metric_kind, value_type, *default_reading(metric_kind, value_type)
+    )
+    return replace(blank, **checked_changes(fields, blank, problems))
+
+
+def checked_changes(
+    changes: Mapping[str, Any], current: MetricDescriptor, problems: Sequence[Violation] = ()
+) -> dict[str, Any]:
+    """Returns the fields of a descriptor to change, with the defaults of those that are not set (None).
+
+    `problems` are told along with what is wrong with the changes.
+
+    Raises:
+        DomainError: INVALID_FIELD, AGGREGATE_NOT_ALLOWED.
+    """
+    complete = _with_defaults(changes, current)
+    if violations := [*problems, *_violations(complete, current)]:
+        raise invalid(violations)
+    return complete
+
+
+def aggregate_problem(field: str, aggregate: Aggregate, descriptor: MetricDescriptor) -> Violation | None:
+    """Returns the violation of an aggregate that makes no sense for a metric, None where it makes sense."""
+    allowed = allowed_aggregates(descriptor.kind, descriptor.value_type)
+    return None if aggregate in allowed else _not_allowed(field, aggregate, descriptor, allowed)
+
+
+def _not_allowed(
+    field: str, aggregate: Aggregate, descriptor: MetricDescriptor, allowed: frozenset[Aggregate]
+) -> Violation:
+    kind, values = descriptor.kind.name, descriptor.value_type.name
+    return Violation(
+        field,
+        f"{aggregate.name} makes no sense for {descriptor.metric!r}, a {kind} of type {values}: "
+        f"use one of {', '.join(sorted(a.name for a in allowed))}",
+        Reason.AGGREGATE_NOT_ALLOWED,
+        {"metric": descriptor.metric, "aggregate": aggregate.name, "kind": kind},
+    )
+
+
+def _with_defaults(changes: Mapping[str, Any], current: MetricDescriptor) -> dict[str, Any]:
+    """Replaces "not set" by defaults; a kind moves along with a type that it does not fit, aggregates with a kind."""
+    complete = dict(changes)
+    value_type = complete.get("value_type") or current.value_type
+    if "value_type" in complete:
+        complete["value_type"] = value_type
+    kind = complete.get("kind")
+    if kind is None:
+        retyped = value_type != current.value_type
+        kind = default_kind(value_type) if retyped and _kind_problem(current.kind, value_type) else current.kind
+    if "kind" in complete or kind != current.kind:
+        complete["kind"] = kind
+    changed = (kind, value_type) != (current.kind, current.value_type)
+    fields = ("window_aggregate", "summary_aggregate", "part_combination")
+    for field, default in zip(fields, default_reading(kind, value_type), strict=True):
+        if complete.get(field, default) is None or (changed and field not in complete):
+            complete[field] = default
+    if "display_name" in complete and not complete["display_name"]:
+        complete["display_name"] = current.metric
+    if "direction" in complete and complete["direction"] is None:
+        complete["direction"] = Direction.UNSPECIFIED
+    return complete
+
+
+def _violations(changes: Mapping[str, Any], current: MetricDescriptor) -> Sequence[Violation]:
+    """Returns everything that is wrong with a descriptor as it would be after the changes."""
+    found: list[Violation] = []
+
+    def refuse(field: str, problem: str | None) -> None:
+        if problem:
+            found.append(Violation(f"metric_descriptor.{field}", problem))
+
+    after = replace(current, **changes)
+    if current.built_in:
+        for field in FIXED_IF_BUILT_IN:
+            if getattr(after, field) != getattr(current, field):
+                refuse(field, f"cannot be changed: {current.metric} is built in")
+    refuse("value_type", _type_problem(after, current))
+    refuse("kind", _kind_problem(after.kind, after.value_type))
+    if after.display_name != after.metric:  # a metric's name may have more bytes
+        refuse("display_name", text_problem(after.display_name, MAX_NAME_BYTES))
+    refuse("description", text_problem(after.description, MAX_DESCRIPTION_BYTES))
+    refuse("unit", text_problem(after.unit, MAX_UNIT_BYTES))
+    for field in ("no_value", "min_value", "max_value"):
+        refuse(field, _number_problem(getattr(after, field), after.value_type))
+    if after.min_value is not None and after.max_value is not None and after.min_value > after.max_value:
+        refuse("min_value", f"must not be above max_value ({after.max_value}), is {after.min_value}")
+    if len(after.state_order) > MAX_STATES:
+        refuse("state_order", f"must have at most {MAX_STATES} entries, has {len(after.state_order)}")
+    if len(set(after.state_order)) != len(after.state_order):
+        refuse("state_order", "must not name a state twice")
+    for i, state in enumerate(after.state_order[:MAX_STATES]):
+        refuse(f"state_order[{i}]", text_problem(state, MAX_NAME_BYTES, required=True))
+    # As defaults only aggregates with one column: an answer by default has as many columns as metrics.
+    allowed = allowed_aggregates(after.kind, after.value_type) - {Aggregate.TIME_IN_VALUE}
+    found.extend(
+        _not_allowed(f"metric_descriptor.{field}", aggregate, after, allowed)
+        for field in ("window_aggregate", "summary_aggregate")
+        if (aggregate := getattr(after, field)) not in allowed
+    )
+    refuse("part_combination", _combination_problem(after.part_combination, after.value_type))
+    return found
+
+
+def _type_problem(after: MetricDescriptor, current: MetricDescriptor) -> str | None:
+    if after.kind_of_subject == SubjectKind.ASSET:
+        return None
+    if after.value_type in _MIXED:
+        return f"{after.value_type.name} is for metrics of assets only"
+    if after.value_type != current.value_type:
+        return f"cannot be changed: it is {current.value_type.name} since the metric was first seen"
+    return None
+
+
+def _kind_problem(kind: MetricKind, value_type: ValueType) -> str | None:
+    if kind == MetricKind.COUNTER and value_type not in NUMERIC:
+        return f"COUNTER needs numbers, the values are {value_type.name}"
+    if (kind in _TEXT_KINDS) != (value_type == ValueType.STRING):
+        return f"{kind.name} does not fit values of type {value_type.name}"
+    return None
+
+
+def _number_problem(number: float | None, value_type: ValueType) -> str | None:
+    if number is None:
+        return None
+    if not math.isfinite(number):
+        return f"must be finite, is {number}"
+    return None if value_type in NUMERIC else f"needs numbers, the values are {value_type.name}"
+
+
+def _combination_problem(combination: PartCombination, value_type: ValueType) -> str | None:
+    if value_type == ValueType.STRING:
+        return f"{combination.name} needs numbers" if combination in NUMBERS_COMBINED else None
+    needs_text = combination in (PartCombination.WORST, PartCombination.UNION)
+    return f"{combination.name} needs text" if needs_text else None

@@ -1,0 +1,151 @@
+"""What the catalogs of subjects share: an entry per subject, found by tenant and id, with labels and an etag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection, Select, Table, delete, select, update
+
+from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.model.names import SubjectName
+from streamgauge_server.model.values import SubjectKind
+from streamgauge_server.storage import tables
+from streamgauge_server.storage.database import Database
+from streamgauge_server.storage.tenants import lock_tenant
+
+
+class Entry(Protocol):
+    """What every entry has."""
+
+    @property
+    def id(self) -> str:
+        """The last part of the subject's resource name."""
+        ...
+
+    @property
+    def etag(self) -> str:
+        """What changes with every update."""
+        ...
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Catalog(Generic[E]):
+    """The entries of one kind of subject in one table, whose columns `tenant` and `name` repeat those of the subject.
+
+    `read` makes an entry of a row. Another tenant's entry does not exist.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        table: Table,
+        kind: SubjectKind,
+        read: Callable[[tables.AnyRow], E],
+        *,
+        not_found: Reason,
+        already_exists: Reason,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._table = table
+        self._kind = kind
+        self._read = read
+        self._not_found = not_found
+        self._already_exists = already_exists
+
+    def find(self, connection: Connection, tenant: str, id: str, *, lock: bool = False) -> E | None:
+        """Returns an entry, None where there is none; with `lock` nobody changes it until the transaction ends."""
+        query = select(self._table).where(self._table.c.tenant == tenant, self._table.c.name == id)
+        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+        return None if row is None else self._read(row)
+
+    def get(self, connection: Connection, tenant: str, id: str, *, lock: bool = False) -> E:
+        """Returns an entry, as `find`. Raises DomainError, of the reason `not_found`, where there is none."""
+        entry = self.find(connection, tenant, id, lock=lock)
+        if entry is None:
+            name = str(SubjectName(self._kind, id))
+            raise DomainError(self._not_found, f"there is no {name}", metadata={"name": name})
+        return entry
+
+    def check_new(self, connection: Connection, tenant: str, id: str) -> None:
+        """Raises DomainError, of the reason `already_exists`, where there is an entry."""
+        if self.find(connection, tenant, id) is not None:
+            name = str(SubjectName(self._kind, id))
+            raise DomainError(self._already_exists, f"{name} exists already", metadata={"name": name})
+
+    def entries(self, connection: Connection, query: Select[Any]) -> list[E]:
+        """Returns the entries of a query for whole rows."""
+        return [self._read(row) for row in connection.execute(query)]
+
+    def filtered(self, query: Select[Any], tenant: str, labels: Mapping[str, str] | None) -> Select[Any]:
+        """Returns a query over the tenant's entries that have all labels."""
+        query = query.select_from(self._table).where(self._table.c.tenant == tenant)
+        for key, value in (labels or {}).items():
+            query = query.where(self._database.has_item(self._table.c.labels, key, value))
+        return query
+
+    async def update(self, tenant: str, id: str, changes: Mapping[str, Any], *, etag: str) -> E:
+        """Changes columns of an entry and returns it as stored.
+
+        Raises:
+            DomainError: the reason `not_found`, ETAG_MISMATCH when an etag is given that is not the entry's,
+                STORE_UNAVAILABLE.
+        """
+        now = self._clock.now()
+        t = self._table
+
+        def work(connection: Connection) -> E:
+            self._check_etag(self.get(connection, tenant, id, lock=True), etag)
+            connection.execute(
+                update(t)
+                .where(t.c.tenant == tenant, t.c.name == id)
+                .values({**changes, "revision": t.c.revision + 1, "update_time": now})
+            )
+            return self.get(connection, tenant, id)
+
+        return await self._database.write(work)
+
+    async def delete(self, tenant: str, id: str, *, etag: str) -> None:
+        """Deletes an entry and its subject with parts, blocks and latest values.
+
+        Raises:
+            DomainError: as `update`.
+        """
+
+        def work(connection: Connection) -> None:
+            lock_tenant(connection, tenant)
+            s = tables.subjects
+            of_entry = (s.c.tenant == tenant, s.c.kind == int(self._kind), s.c.name == id)
+            # Writers lock `latest` before they touch anything else of a subject, so this does too.
+            rows = tables.latest
+            connection.execute(
+                select(rows.c.subject_id)
+                .where(rows.c.subject_id.in_(select(s.c.id).where(*of_entry)))
+                .order_by(rows.c.subject_id)
+                .with_for_update()
+            )
+            self._check_etag(self.get(connection, tenant, id, lock=True), etag)
+            connection.execute(delete(s).where(*of_entry))
+            n = tables.tenants
+            connection.execute(update(n).where(n.c.tenant == tenant).values(subjects=n.c.subjects - 1))
+
+        await self._database.write(work)
+
+    def _check_etag(self, entry: E, etag: str) -> None:
+        if etag and etag != entry.etag:
+            name = str(SubjectName(self._kind, entry.id))
+            raise DomainError(
+                Reason.ETAG_MISMATCH,
+                f"{name} has changed: its etag is {entry.etag}, not {etag}",
+                metadata={"name": name, "etag": entry.etag},
+            )
+
+
+def etag_of(row: tables.AnyRow) -> str:
+    """Returns the etag of an entry: of this subject, in this revision."""
+    return f"{row.subject_id:x}-{row.revision:x}"
