@@ -36,7 +36,7 @@ E = TypeVar("E", bound=Entry)
 class Catalog(Generic[E]):
     """The entries of one kind of subject in one table, whose columns `tenant` and `name` repeat those of the subject.
 
-    `read` makes an entry of a row. Another tenant's entry does not exist.
+    `read` makes an entry of a row of `query`, by default of the table's. Another tenant's entry does not exist.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Catalog(Generic[E]):
         *,
         not_found: Reason,
         already_exists: Reason,
+        query: Select[Any] | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -57,11 +58,12 @@ class Catalog(Generic[E]):
         self._read = read
         self._not_found = not_found
         self._already_exists = already_exists
+        self._query: Select[Any] = select(table) if query is None else query
 
     def find(self, connection: Connection, tenant: str, id: str, *, lock: bool = False) -> E | None:
         """Returns an entry, None where there is none; with `lock` nobody changes it until the transaction ends."""
-        query = select(self._table).where(self._table.c.tenant == tenant, self._table.c.name == id)
-        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+        query = self._query.where(self._table.c.tenant == tenant, self._table.c.name == id)
+        row = connection.execute(query.with_for_update(of=self._table) if lock else query).one_or_none()
         return None if row is None else self._read(row)
 
     def get(self, connection: Connection, tenant: str, id: str, *, lock: bool = False) -> E:

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.storage.assets import Assets
 from streamgauge_server.storage.blocks import Blocks
+from streamgauge_server.storage.collector_leases import Collectors
 from streamgauge_server.storage.database import Database, open_database
 from streamgauge_server.storage.integrity import Integrity
+from streamgauge_server.storage.job_runs import JobRuns
+from streamgauge_server.storage.job_stops import JobStops
+from streamgauge_server.storage.job_types import JobTypes
+from streamgauge_server.storage.jobs import Jobs
 from streamgauge_server.storage.metrics import Metrics
 from streamgauge_server.storage.migrate import current_revision, head_revision, upgrade_connection
 from streamgauge_server.storage.sources import Sources
@@ -41,9 +46,9 @@ class SchemaOutdated(Exception):
 class Store:
     """An open store, used from one event loop.
 
-    Every method of `subjects`, `sources`, `assets`, `metrics`, `blocks` and `tokens` is one transaction: it happens
-    wholly or not at all, and what it returned is durable. Any of them raises `DomainError` STORE_UNAVAILABLE, with a
-    cause, when the database cannot be reached or cannot write; once the database is back, the same store works again.
+    Every method of its parts is one transaction, unless it says otherwise: it happens wholly or not at all, and what it
+    returned is durable. Any of them raises `DomainError` STORE_UNAVAILABLE, with a cause, when the database cannot be
+    reached or cannot write; once the database is back, the same store works again.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -52,6 +57,11 @@ class Store:
         self.subjects = Subjects(database, clock)
         self.sources = Sources(database, clock)
         self.assets = Assets(database, clock)
+        self.jobs = Jobs(database, clock)
+        self.job_runs = JobRuns(database)
+        self.job_types = JobTypes(database, clock)
+        self.job_stops = JobStops(database, clock)
+        self.collectors = Collectors(database, clock)
         self.metrics = Metrics(database, clock)
         self.blocks = Blocks(database, clock)
         self.tokens = Tokens(database, clock)

@@ -43,9 +43,8 @@ class NewAsset:
 
 NO_ASSETS: Mapping[str, NewAsset] = MappingProxyType({})
 
-_ENTRIES = {SubjectKind.SOURCE: tables.sources, SubjectKind.ASSET: tables.assets}
+_ENTRIES = {SubjectKind.SOURCE: tables.sources, SubjectKind.JOB: tables.jobs, SubjectKind.ASSET: tables.assets}
 """The catalogs of those kinds of subjects that have one."""
-_NEW_SOURCE = {"display_name": "", "connector_class": "", "labels": dict[str, str]()}
 
 
 class Subjects:
@@ -100,9 +99,9 @@ class Subjects:
     ) -> dict[SubjectKey, int]:
         """Returns the ids of subjects and parts (and maybe more), creating what is missing: all of it or nothing.
 
-        With a part comes its subject as a whole, and with a source or an asset its entry in the catalog. An asset is
-        created only if it is in `assets`, by its id; what the entry of one that exists says stays. Safe to call from
-        several servers at once.
+        With a part comes its subject as a whole, and with a source, a job or an asset its entry in the catalog. An
+        asset is created only if it is in `assets`, by its id; what the entry of one that exists says stays. Safe to
+        call from several servers at once.
 
         Raises:
             SubjectGone: an asset does not exist and is not in `assets`.
@@ -168,7 +167,7 @@ def register(
                         "revision": 1,
                         "create_time": now,
                         "update_time": now,
-                        **(_NEW_SOURCE if kind == SubjectKind.SOURCE else _asset_fields(assets[key.name.id])),
+                        **_fields(key.name, assets),
                     }
                     for key in entries
                 ],
@@ -182,7 +181,13 @@ def register(
     return found | created
 
 
-def _asset_fields(asset: NewAsset) -> dict[str, Any]:
+def _fields(name: SubjectName, assets: Mapping[str, NewAsset]) -> dict[str, Any]:
+    """Returns what the new entry of a subject says of it."""
+    if name.kind == SubjectKind.SOURCE:
+        return {"display_name": "", "connector_class": "", "labels": {}}
+    if name.kind == SubjectKind.JOB:
+        return {"job_name": name.id, "cluster": "", "run_active": False, "start_order": 0, "labels": {}}
+    asset = assets[name.id]
     return {
         "urn_head": asset.urn[: tables.URN_HEAD_LENGTH],
         "platform": asset.platform,

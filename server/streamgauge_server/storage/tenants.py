@@ -12,11 +12,15 @@ from streamgauge_server.storage import tables
 
 @dataclass(frozen=True, slots=True)
 class TenantCounts:
-    """Subjects (parts not counted) and descriptors of a tenant, and which built-in descriptors it has."""
+    """Subjects (parts not counted) and descriptors of a tenant, and which built-in descriptors it has.
+
+    `last_job_change` is the last entry in its log of changes of jobs.
+    """
 
     subjects: int
     metrics: int
     catalog_version: int
+    last_job_change: int
 
 
 def lock_tenant(connection: Connection, tenant: str) -> TenantCounts:
@@ -25,7 +29,8 @@ def lock_tenant(connection: Connection, tenant: str) -> TenantCounts:
     Taken first in its transaction: before the locks on `latest` rows, which come before those on anything else.
     """
     t = tables.tenants
-    query = select(t.c.subjects, t.c.metrics, t.c.catalog_version).where(t.c.tenant == tenant).with_for_update()
+    counts = select(t.c.subjects, t.c.metrics, t.c.catalog_version, t.c.last_job_change)
+    query = counts.where(t.c.tenant == tenant).with_for_update()
     row = connection.execute(query).one_or_none()
     if row is None:
         dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
