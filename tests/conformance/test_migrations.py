@@ -19,6 +19,7 @@ from streamgauge_server.model.values import Direction, MetricKind, SubjectKind, 
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.assets import NewAsset
 from streamgauge_server.storage.database import run_once
+from streamgauge_server.storage.jobs import JobFilter
 from streamgauge_server.storage.migrate import _config, head_revision, migrate, schema_state
 from streamgauge_server.storage.store import SchemaOutdated, Store
 from streamgauge_server.storage.urls import parse_url
@@ -84,7 +85,7 @@ async def test_foreign_keys_cascade_and_primary_keys_are_as_declared(store: Stor
                 inspector.get_pk_constraint(table)["constrained_columns"],
                 [
                     (key["constrained_columns"], key["referred_table"], key["options"].get("ondelete"))
-                    for key in inspector.get_foreign_keys(table)
+                    for key in sorted(inspector.get_foreign_keys(table), key=lambda key: key["constrained_columns"])
                 ],
             )
             for table in sorted(inspector.get_table_names())
@@ -95,6 +96,13 @@ async def test_foreign_keys_cascade_and_primary_keys_are_as_declared(store: Stor
     assert await store._database.read(keys) == {
         "assets": (["subject_id"], to_subject),
         "blocks": (["seq"] if store.engine == "sqlite" else [], to_subject),
+        "collector_leases": (["tenant", "cluster"], []),
+        "job_changes": (["tenant", "seq"], to_subject),
+        "job_exceptions": (["subject_id", "run", "fingerprint"], to_subject),
+        "job_runs": (["id"] if store.engine == "sqlite" else [], to_subject),
+        "job_stops": (["subject_id", "run", "trigger_id"], to_subject),
+        "job_types": (["id"], []),
+        "jobs": (["subject_id"], [(["job_type_id"], "job_types", None), *to_subject]),
         "latest": (["subject_id"], to_subject),
         "metrics": (["id"], []),
         "requests": (["tenant", "request_id"], []),
@@ -195,6 +203,22 @@ async def test_a_store_that_goes_back_to_the_first_revision_loses_its_assets_onl
     await store.close()
 
 
+async def test_jobs_that_were_measured_before_there_was_a_catalog_are_in_it(empty_url: str, clock: FixedClock) -> None:
+    await migrate(empty_url, "0002")
+    await in_transaction(
+        empty_url,
+        lambda connection: connection.execute(
+            text("INSERT INTO subjects (tenant, kind, name, part) VALUES ('t', 2, 'j', ''), ('t', 2, 'j', 'p')")
+        ),
+    )
+    await migrate(empty_url)
+    store = await Store.open(empty_url, clock=clock)
+    job = await store.jobs.get("t", "j")
+    assert (job.job_name, job.cluster, job.labels, job.run) == ("j", "", {}, None)
+    assert await store.jobs.state_counts("t", JobFilter()) == {None: 1}
+    await store.close()
+
+
 async def test_every_migration_can_be_taken_back(empty_url: str) -> None:
     await migrate(empty_url)
     await in_transaction(empty_url, lambda connection: downgrade_connection(connection, "base"))
@@ -227,6 +251,11 @@ async def test_names_sort_by_bytes_whatever_the_database_prefers(store: Store) -
     if store.engine == "postgresql":
         assert await store._database.read(collations) == {
             *("assets.name", "assets.platform", "assets.tenant", "assets.urn", "assets.urn_head", "blocks.run_id"),
+            *("collector_leases.cluster", "collector_leases.owner", "collector_leases.tenant"),
+            *("job_changes.run_id", "job_changes.tenant", "job_exceptions.fingerprint", "job_stops.trigger_id"),
+            *("job_runs.cluster", "job_runs.followed_cluster", "job_runs.run_id", "job_runs.tenant"),
+            *("job_types.name", "job_types.tenant", "job_types.type_name", "job_types.version"),
+            *("jobs.cluster", "jobs.job_name", "jobs.name", "jobs.tenant"),
             *("metrics.name", "metrics.tenant", "requests.request_id", "requests.tenant"),
             *("sources.connector_class", "sources.name", "sources.tenant"),
             *("subjects.name", "subjects.part", "subjects.tenant", "tenants.tenant", "tokens.id", "tokens.tenant"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, tuple_
@@ -19,13 +19,8 @@ RunKey = tuple[int, int]
 """Number of the job, number of the run."""
 
 _t = tables.job_exceptions.c
-_COLUMNS = tuple(
-    _t[name]
-    for name in (
-        *("fingerprint", "time", "exception_class", "summary", "stacktrace", "truncated", "task", "endpoint"),
-        *("cause_class", "cause_summary", "cause_task"),
-    )
-)
+_FIELDS = tuple(field.name for field in fields(RunException))
+_COLUMNS = tuple(_t[name] for name in _FIELDS)
 
 
 class Newest(NamedTuple):
@@ -53,7 +48,10 @@ def add_exceptions(connection: Connection, exceptions: Mapping[RunKey, Sequence[
         return {}
     connection.execute(
         insert(tables.job_exceptions),
-        [{"subject_id": job, "run": run, **asdict(exception)} for (job, run, _), exception in told.items()],
+        [
+            {"subject_id": job, "run": run, **{name: getattr(exception, name) for name in _FIELDS}}
+            for (job, run, _), exception in told.items()
+        ],
     )
     newest: dict[RunKey, Newest] = {}
     for runs in batches({(job, run) for job, run, _ in told}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from streamgauge_server.model.jobs import OUTCOMES, JobRun, JobState, RunUpdate
 
@@ -44,6 +45,9 @@ def merge(run: JobRun, update: RunUpdate) -> JobRun:
     ended = state in OUTCOMES
     start_time = _first(run.start_time, update.start_time)
     end_time = _first(run.end_time, update.end_time) if ended else None
+    duration = max(run.duration, update.duration or 0)
+    if start_time is not None and end_time is not None:
+        duration = max(0, end_time - start_time)
     merged = replace(
         run,
         cluster=run.cluster or update.cluster,
@@ -53,14 +57,12 @@ def merge(run: JobRun, update: RunUpdate) -> JobRun:
         queue_time=_first(run.queue_time, update.queue_time),
         start_time=start_time,
         end_time=end_time,
-        duration=max(run.duration, update.duration or 0),
+        duration=duration,
         final_figures=ended and (run.final_figures or update.final_figures),
+        observe_time=update.observe_time,
+        **_figures(run, update),
     )
-    if start_time is not None and end_time is not None:
-        merged = replace(merged, duration=max(0, end_time - start_time))
-    if takes_figures(run, update):
-        merged = _with_figures(merged, update)
-    return run if run.ended and merged == run else replace(merged, observe_time=update.observe_time)
+    return run if run.ended and replace(merged, observe_time=run.observe_time) == run else merged
 
 
 def is_stale(run: JobRun, update: RunUpdate) -> bool:
@@ -88,7 +90,12 @@ def _is_lost(run: JobRun, update: RunUpdate) -> bool:
     return run.lost and update.state is None
 
 
-def _with_figures(run: JobRun, update: RunUpdate) -> JobRun:
+def _figures(run: JobRun, update: RunUpdate) -> dict[str, Any]:
+    """Returns the fields that the figures of an update change."""
+    if update.restarts is None and update.tasks is None and not update.details:
+        return {}
+    if not takes_figures(run, update):
+        return {}
     restarts = run.restarts if update.restarts is None else update.restarts
     recent = run.recent_restarts
     # A run on a cluster is known before its figures: what they count first happened no one knows when.
@@ -96,13 +103,12 @@ def _with_figures(run: JobRun, update: RunUpdate) -> JobRun:
     if counted and restarts > run.restarts:
         news = min(restarts - run.restarts, MAX_RECENT_RESTARTS)
         recent = (*recent, *(update.observe_time,) * news)[-MAX_RECENT_RESTARTS:]
-    return replace(
-        run,
-        restarts=restarts,
-        recent_restarts=recent,
-        tasks=run.tasks if update.tasks is None else update.tasks,
-        details_time=update.observe_time if update.details else run.details_time,
-    )
+    return {
+        "restarts": restarts,
+        "recent_restarts": recent,
+        "tasks": run.tasks if update.tasks is None else update.tasks,
+        "details_time": update.observe_time if update.details else run.details_time,
+    }
 
 
 def _first(known: int | None, told: int | None) -> int | None:
