@@ -16,7 +16,7 @@ from streamgauge_server.model.values import ValueType
 from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.timeseries import query
 from streamgauge_server.timeseries.block import encode, encode_row
-from streamgauge_server.timeseries.frame import Column, Frame, split_days
+from streamgauge_server.timeseries.frame import UNKNOWN_START, Column, Frame, split_days
 from streamgauge_server.timeseries.query import StoredBlock, WindowTable, aggregate, lifetime_of, needed
 
 from tests.unit.timeseries import reference
@@ -151,10 +151,10 @@ def test_the_baseline_is_the_newest_sample_before(written: list[Run], before: in
     everything = store(written)
     blocks = without_data(everything, query.needed_for_baseline(without_data(everything, set()), before))
     expected = {
-        metric: query.Baseline(time, *of_metric[time])
+        metric: query.Baseline(time, value, UNKNOWN_START if isinstance(value, str) else sample_start)
         for metric, of_metric in samples_of(written).items()
-        if type_of(metric) != ValueType.STRING and (metrics is None or metric in metrics)
-        for time in [max((time for time in of_metric if time < before), default=before)]
+        if metrics is None or metric in metrics
+        for time, (value, sample_start) in sorted(of_metric.items())
         if time < before
     }
     found = query.baseline(blocks, before, metrics)
