@@ -98,7 +98,7 @@ class AssetCorrections:
         counts: Counter[int],
     ) -> None:
         after = 0
-        while ids := await self._store.blocks.subjects_of_run(
+        while ids := await self._store.corrections.subjects_of_run(
             tenant, SubjectKind.ASSET, correction.run_id, after=after, limit=_ASSETS_AT_ONCE
         ):
             for subject_id in ids:
@@ -118,7 +118,7 @@ class AssetCorrections:
         if metrics is not None and not metrics:
             return True
         try:
-            deleted = await self._store.blocks.delete_samples(
+            deleted = await self._store.corrections.delete_samples(
                 subject_id,
                 start=MIN_MICROS if correction.start is None else correction.start,
                 end=MAX_MICROS if correction.end is None else correction.end,

@@ -61,6 +61,10 @@ class Database(Protocol):
         """Returns what `subject_ids` does, as part of the transaction of a function that `write` runs."""
         ...
 
+    def compute(self, connection: Connection, work: Callable[[], T]) -> T:
+        """Runs a long computation in the middle of a function that `read` or `write` runs: other calls go on."""
+        ...
+
     async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """Returns the blocks of a selection with their subject ids, in one statement."""
         ...

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.storage.assets import Assets
 from streamgauge_server.storage.blocks import Blocks
+from streamgauge_server.storage.corrections import Corrections
 from streamgauge_server.storage.database import Database, open_database
 from streamgauge_server.storage.integrity import Integrity
 from streamgauge_server.storage.metrics import Metrics
@@ -41,9 +42,10 @@ class SchemaOutdated(Exception):
 class Store:
     """An open store, used from one event loop.
 
-    Every method of `subjects`, `sources`, `assets`, `metrics`, `blocks` and `tokens` is one transaction: it happens
-    wholly or not at all, and what it returned is durable. Any of them raises `DomainError` STORE_UNAVAILABLE, with a
-    cause, when the database cannot be reached or cannot write; once the database is back, the same store works again.
+    Every method of `subjects`, `sources`, `assets`, `metrics`, `blocks`, `corrections` and `tokens` is one
+    transaction: it happens wholly or not at all, and what it returned is durable. Any of them raises `DomainError`
+    STORE_UNAVAILABLE, with a cause, when the database cannot be reached or cannot write; once the database is back, the
+    same store works again.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -54,6 +56,7 @@ class Store:
         self.assets = Assets(database, clock)
         self.metrics = Metrics(database, clock)
         self.blocks = Blocks(database, clock)
+        self.corrections = Corrections(database)
         self.tokens = Tokens(database, clock)
         self.integrity = Integrity(database)
 

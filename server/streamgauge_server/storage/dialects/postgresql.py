@@ -161,6 +161,10 @@ class PostgresqlDatabase:
         """See `Database.subject_ids_within`."""
         return _adapted(connection).run_async(lambda driver: statements.subject_ids(driver, keys))
 
+    def compute(self, connection: Connection, work: Callable[[], T]) -> T:
+        """See `Database.compute`. The function runs on the event loop's thread."""
+        return _adapted(connection).run_async(lambda _: asyncio.to_thread(work))
+
     async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """See `Database.blocks`."""
         return await self._run_driver(self._pool, lambda connection: statements.blocks(connection, selection))
