@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -173,8 +175,12 @@ def _not_connected(error: httpx.TransportError) -> Unreachable:
         if isinstance(cause, ssl.SSLError):
             reason = f"TLS with the cluster failed: {getattr(cause, 'verify_message', '') or cause.reason}"
             return Unreachable(Cause.CONNECTION, reason, may_have_arrived=False)
-        if isinstance(cause, OSError) and cause.strerror:
-            return Unreachable(Cause.CONNECTION, f"no connection: {cause.strerror}", may_have_arrived=False)
+        if isinstance(cause, socket.gaierror):
+            return Unreachable(Cause.CONNECTION, "no connection: the host is unknown", may_have_arrived=False)
+        if isinstance(cause, OSError) and cause.errno:
+            # The error's own text may name the address.
+            reason = f"no connection: {os.strerror(cause.errno)}"
+            return Unreachable(Cause.CONNECTION, reason, may_have_arrived=False)
         cause = cause.__cause__ or cause.__context__
     return Unreachable(Cause.CONNECTION, "no connection", may_have_arrived=False)
 
