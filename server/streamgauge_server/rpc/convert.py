@@ -126,10 +126,10 @@ def timestamp(time: int) -> Timestamp:
     return message
 
 
-def value_message(value: Scalar, value_type: ValueType) -> common_pb2.Value:
-    """Returns a value of a metric of `value_type`; an integer beyond 64 bits becomes a double."""
+def value_message(value: Scalar) -> common_pb2.Value:
+    """Returns a value by its Python type; an integer beyond 64 bits becomes a double."""
     message = common_pb2.Value()
-    _fill_value(message, value, value_type)
+    _fill_value(message, value)
     return message
 
 
@@ -249,10 +249,10 @@ def fill_latest(message: common_pb2.LatestValue, latest: LatestMetric) -> None:
     """
     descriptor = latest.descriptor
     message.metric = descriptor.metric
-    _fill_value(message.value, latest.value, descriptor.value_type)
+    _fill_value(message.value, latest.value)
     fill_timestamp(message.time, latest.time)
     if latest.raw is not None:
-        _fill_value(message.raw_value, latest.raw, descriptor.value_type)
+        _fill_value(message.raw_value, latest.raw)
     if latest.start is not None:
         fill_timestamp(message.start_time, latest.start)
 
@@ -276,11 +276,11 @@ def sample(message: common_pb2.Value) -> Scalar | None:
     return value
 
 
-def _fill_value(message: common_pb2.Value, value: Scalar, value_type: ValueType) -> None:
+def _fill_value(message: common_pb2.Value, value: Scalar) -> None:
     if isinstance(value, bool):
         message.bool_value = value
     elif isinstance(value, int):
-        if value_type == ValueType.DOUBLE or not INT64_MIN <= value <= INT64_MAX:
+        if not INT64_MIN <= value <= INT64_MAX:
             message.double_value = float(value)
         else:
             message.int64_value = value
@@ -317,8 +317,12 @@ def window_column(column: WindowValues) -> common_pb2.WindowColumn:
         metric=column.descriptor.metric,
         aggregate=int(column.aggregate),  # type: ignore[arg-type]
         windows=column.windows.tolist(),  # three times as fast as handing over numpy's own numbers
+        sample_type=int(column.sample_type),  # type: ignore[arg-type]
     )
-    values = getattr(message, COLUMN_MEMBERS[column.type])
-    values.SetInParent()  # the type is told also where there is no value
-    values.values.extend(column.values.tolist())
+    if column.type in COLUMN_MEMBERS:  # without samples a metric of any type has no values of any
+        values = getattr(message, COLUMN_MEMBERS[column.type])
+        values.SetInParent()  # the type is told also where there is no value
+        values.values.extend(column.values.tolist())
+    if column.of_value is not None:
+        _fill_value(message.of_value, column.of_value)
     return message

@@ -75,9 +75,14 @@ def checked_changes(
     return complete
 
 
+def allowed_of(descriptor: MetricDescriptor) -> frozenset[Aggregate]:
+    """Returns the aggregates that make sense for a metric."""
+    return allowed_aggregates(descriptor.kind, descriptor.value_type)
+
+
 def aggregate_problem(field: str, aggregate: Aggregate, descriptor: MetricDescriptor) -> Violation | None:
     """Returns the violation of an aggregate that makes no sense for a metric, None where it makes sense."""
-    allowed = allowed_aggregates(descriptor.kind, descriptor.value_type)
+    allowed = allowed_of(descriptor)
     return None if aggregate in allowed else _not_allowed(field, aggregate, descriptor, allowed)
 
 
@@ -148,7 +153,7 @@ def _violations(changes: Mapping[str, Any], current: MetricDescriptor) -> Sequen
     for i, state in enumerate(after.state_order[:MAX_STATES]):
         refuse(f"state_order[{i}]", text_problem(state, MAX_NAME_BYTES, required=True))
     # As defaults only aggregates with one column: an answer by default has as many columns as metrics.
-    allowed = allowed_aggregates(after.kind, after.value_type) - {Aggregate.TIME_IN_VALUE}
+    allowed = allowed_of(after) - {Aggregate.TIME_IN_VALUE}
     found.extend(
         _not_allowed(f"metric_descriptor.{field}", aggregate, after, allowed)
         for field in ("window_aggregate", "summary_aggregate")
