@@ -22,7 +22,7 @@ from streamgauge_server.timeseries.frame import (
 
 from tests.unit.timeseries import reference
 from tests.unit.timeseries.reference import exact, merged, samples_of
-from tests.unit.timeseries.strategies import DAY, Run, frame_of, frames, runs
+from tests.unit.timeseries.strategies import DAY, METRICS, Run, frame_of, frames, runs
 
 FRAMES = st.lists(frames(max_rows=60), min_size=1, max_size=4)
 
@@ -117,7 +117,7 @@ def test_days_hold_all_samples_once(written: list[Run]) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(frames(max_rows=60), st.integers(0, 420), st.integers(0, 420), st.none() | st.sets(st.integers(0, 7)))
+@given(frames(max_rows=60), st.integers(0, 420), st.integers(0, 420), st.none() | st.sets(METRICS))
 def test_a_cut_holds_the_samples_of_its_range_and_metrics(
     frame: Frame, low: int, high: int, metrics: set[int] | None
 ) -> None:
