@@ -214,7 +214,7 @@ async def test_rows_of_a_data_frame_may_name_their_asset(api: Any) -> None:
     with pytest.raises(ValueError, match="either asset or asset_column"):
         await done(api.assets.emit_dataframe(given, time="at"))
     with pytest.raises(ValueError, match="row 1 has no asset"):
-        await done(api.assets.emit_dataframe(given.assign(urn=[URN, None]), asset_column="urn", time="at"))
+        await done(api.assets.emit_dataframe(given.assign(urn=[URN, float("nan")]), asset_column="urn", time="at"))
 
 
 # --- Assets and corrections ------------------------------------------------------------------------------------------

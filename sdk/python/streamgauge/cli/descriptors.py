@@ -13,6 +13,7 @@ from streamgauge.enums import MetricDirection, SubjectKind, ValueType
 
 _KINDS = [kind.value for kind in SubjectKind if kind is not SubjectKind.UNKNOWN]
 _TYPES = [kind.value for kind in ValueType if kind is not ValueType.UNKNOWN]
+_NUMERIC = (ValueType.NUMBER, ValueType.DOUBLE, ValueType.INT64)
 _DIRECTIONS = {"higher": MetricDirection.HIGHER_IS_BETTER, "lower": MetricDirection.LOWER_IS_BETTER}
 
 
@@ -61,10 +62,11 @@ def declare(session: Session, /, metric: str, direction: str | None, value_type:
     """Say what a metric is, whether or not it was written before.
 
     What is written to a declared metric of assets must be of its type, and is not guessed any more. What is not given
-    stays as it is.
+    stays as it is; a type that is not of numbers takes the bounds away.
     """
     kind, name = _named(metric)
-    changes = {field: value for field, value in given.items() if value is not None}
+    changes: dict[str, Any] = {} if value_type in _NUMERIC else {"min_value": None, "max_value": None}
+    changes |= {field: value for field, value in given.items() if value is not None}
     if direction is not None:
         changes["direction"] = _DIRECTIONS[direction]
     with session.client() as client:
