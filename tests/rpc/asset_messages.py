@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from streamgauge.v1 import asset_metric_service_pb2 as pb
 from streamgauge_server.model.assets import asset_id
+from streamgauge_server.model.clock import MIN_MICROS
 
 from tests.rpc.messages import NOW, Scalar, micros, scalar, stamp, value
 from tests.rpc.serving import Stubs
@@ -105,7 +106,7 @@ async def moments(
 
 async def samples(stubs: Stubs, asset: str = URN) -> dict[int, Samples]:
     """Returns the whole history of an asset, by moment and metric."""
-    return {time: dict(metrics) for time, metrics in await moments(stubs, asset, start=-(2**55))}
+    return {time: dict(metrics) for time, metrics in await moments(stubs, asset, start=MIN_MICROS)}
 
 
 async def latest(stubs: Stubs, *assets: str, metrics: Sequence[str] = ()) -> pb.GetLatestAssetMetricsResponse:
