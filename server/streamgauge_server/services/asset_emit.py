@@ -101,6 +101,9 @@ class AssetEmitter:
         if merged:
             require_scope(caller, READ_SCOPE[_ASSET])
         draft = checked(0, emit, self._clock.now(), self._limits)
+        if idempotency is not None and (problem := idempotency.problem()):
+            draft.violations.append(Violation("request_id", problem))
+            idempotency = None
         answer = await self._carry_out(
             caller.tenant,
             [draft],
@@ -146,7 +149,10 @@ class AssetEmitter:
         """
         require_scope(caller, WRITE_SCOPE[_ASSET])
         count = sum(len(emit.metrics) for emit in emits)
-        if problems := self._batch_problems(len(emits), count):
+        problems = self._batch_problems(len(emits), count)
+        if idempotency is not None and (problem := idempotency.problem()):
+            problems.append(Violation("request_id", problem))
+        if problems:
             raise invalid(problems)
         heavy = count > MANY_VALUES
         now = self._clock.now()
@@ -164,7 +170,7 @@ class AssetEmitter:
             heavy=heavy,
         )
 
-    def _batch_problems(self, emits: int, metrics: int) -> Sequence[Violation]:
+    def _batch_problems(self, emits: int, metrics: int) -> list[Violation]:
         found: list[Violation] = []
         limits = self._limits
         if not 1 <= emits <= limits.max_observations_per_write:
@@ -196,7 +202,6 @@ class AssetEmitter:
         Returns what `answer` makes of the drafts in the end, or what `kept` makes of the first answer to this request.
         """
         if idempotency is not None:
-            idempotency.check()
             # A repeat must not even declare a metric or register an asset. Repeats at the same time are told apart by
             # the append.
             earlier = await self._store.blocks.find_request(tenant, idempotency.request_id)
@@ -208,15 +213,15 @@ class AssetEmitter:
         await self._find_assets(tenant, drafts)
         if all_or_nothing:
             _raise_first(drafts)
-        if not validate_only:
-            await self._declare(tenant, drafts, known, heavy=heavy)
+        found = await off_loop(answer, heavy=heavy)
+        self._check_size(found)
+        if validate_only:
+            return found
+        await self._declare(tenant, drafts, known, heavy=heavy)
         for last_try in (False, True):
             if all_or_nothing:
                 _raise_first(drafts)
             found = await off_loop(answer, heavy=heavy)
-            self._check_size(found)
-            if validate_only:
-                return found
             accepted = [draft for draft in drafts if not draft.violations]
             record = None if idempotency is None else idempotency.record(tenant, serialise(found))
             try:

@@ -96,10 +96,19 @@ def checked(index: int, emit: EmitInput, now: int, limits: Limits) -> Draft:
         found.append(Violation("metrics", f"must have 1 to {limit} entries, has {len(emit.metrics)}"))
     else:
         for position, metric in enumerate(emit.metrics):
-            problems = _metric_problems(position, metric, limits)
+            problem = name_problem(metric.name)
+            if problem:
+                found.append(Violation(f"metrics[{position}].name", problem))
+            problems = _value_problems(position, metric, limits)
             found.extend(problems)
-            if not problems and metric.value is not None:
-                metrics.append(_Metric(position, metric.name, metric.value, _ASKED[metric.value_type]))
+            if problems or metric.value is None:
+                continue
+            typable = _Metric(position, metric.name, metric.value, _ASKED[metric.value_type])
+            if not problem:
+                metrics.append(typable)
+            elif isinstance(mismatch := typed_value(typable.value, typable.asked, ValueType.ANY), Mismatch):
+                # Nobody can have declared a metric of such a name, so that this is all there is to say of its value.
+                found.append(_mismatch(position, "", mismatch))
     named = is_resource_name(emit.asset)
     urn = "" if named else emit.asset
     subject = None if isinstance(resolved, Violation) else resolved
@@ -121,10 +130,8 @@ def moment_problem(time: int, now: int, limits: Limits) -> str | None:
     return None
 
 
-def _metric_problems(position: int, metric: MetricInput, limits: Limits) -> Sequence[Violation]:
+def _value_problems(position: int, metric: MetricInput, limits: Limits) -> Sequence[Violation]:
     found: list[Violation] = []
-    if problem := name_problem(metric.name):
-        found.append(Violation(f"metrics[{position}].name", problem))
     if type(metric.value) is not int and (problem := value_problem(metric.value, limits)):
         found.append(Violation(f"metrics[{position}].value", problem))
     if metric.value_type not in _ASKED:

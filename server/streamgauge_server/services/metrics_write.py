@@ -87,8 +87,8 @@ class MetricsWriter:
             raise invalid_field(
                 "observations", f"must have 1 to {self._limits.max_observations_per_write} entries, has {count}"
             )
-        if idempotency is not None:
-            idempotency.check()
+        if idempotency is not None and (problem := idempotency.problem()):
+            raise invalid_field("request_id", problem)
         refusals = Refusals()
         heavy = count > 1 and sum(len(observation.values) for observation in observations) > MANY_VALUES
         rows = await off_loop(lambda: self._checked(caller, observations, refusals), heavy=heavy)
