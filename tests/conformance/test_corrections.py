@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -284,6 +286,80 @@ async def test_the_subjects_of_a_run_come_in_pages(observer: Observer) -> None:
     assert await find("t", SubjectKind.SOURCE, "", after=0, limit=2) == []
     await delete(store, ids[0], run="r")
     assert await find("t", SubjectKind.SOURCE, "r", after=0, limit=9) == ids[1:]
+
+
+RUNS = ("", "r", "s")
+
+
+def random_frame(rng: random.Random, time: int) -> Frame:
+    """Returns a frame of up to 80 rows over two days, of one type per metric."""
+    times = np.array(sorted({time + rng.randrange(2 * MICROS_PER_DAY) for _ in range(rng.randrange(1, 80))}))
+    rows = len(times)
+    columns = {
+        A: Column(ValueType.INT64, np.array([rng.randrange(9) for _ in range(rows)])),
+        B: Column(ValueType.STRING, np.array([rng.choice("xyz") for _ in range(rows)], np.object_)),
+    }
+    return Frame(times, np.full(rows, UNKNOWN_START), columns)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_any_history_of_writes_and_deletions_is_as_if_what_was_deleted_had_never_been(
+    observer: Observer, seed: int
+) -> None:
+    rng = random.Random(seed)
+    subject, store = await observer.subject(), observer.store
+    log: list[tuple[int, int, Scalar, str]] = []  # moment, metric, value, run: in the order of the writes
+    order: list[int] = []
+    for _ in range(40):
+        run, begin = rng.choice(RUNS), START + rng.randrange(4) * MICROS_PER_DAY
+        begin += rng.randrange(5)
+        action = rng.random()
+        if action < 0.6:
+            of_any_type: list[Scalar] = [rng.randrange(9), 0.5, True, "text"]
+            values = {metric: rng.choice(of_any_type) for metric in rng.sample((A, B, C), rng.randrange(1, 4))}
+            await emit(store, subject, begin, values, run)
+            log += [(begin, metric, value, run) for metric, value in values.items()]
+            order += [metric for metric in values if metric not in order]
+        elif action < 0.75:
+            frame = random_frame(rng, begin)
+            await store.blocks.append([SubjectWrite(subject, encode_days(frame), frame, run_id=run)])
+            for metric, column in frame.columns.items():
+                pairs = zip(frame.times.tolist(), column.values.tolist(), strict=True)
+                log += [(time, metric, value, run) for time, value in pairs]
+            order += [metric for metric in frame.columns if metric not in order]
+        else:
+            end = begin + rng.choice([1, 2, 5, MICROS_PER_DAY, 9 * MICROS_PER_DAY])
+            metrics = rng.choice([None, {A}, {B, C}])
+            standing = {(time, metric): goes for time, metric, goes in goings(log, begin, end, metrics, run)}
+            log = [entry for entry, goes in zip(log, goings(log, begin, end, metrics, run), strict=True) if not goes[2]]
+            expected = Counter(metric for (_, metric), goes in standing.items() if goes)
+            assert await delete(store, subject, begin, end, metrics, run) == expected
+            order = [metric for metric in order if any(entry[1] == metric for entry in log)]
+        samples: dict[int, dict[int, Scalar]] = {}
+        for time, metric, value, _ in log:
+            samples.setdefault(time, {})[metric] = value
+        assert repr_of(await observer.samples(subject)) == repr_of(samples)
+        newest = {metric: max(time for time in samples if metric in samples[time]) for metric in order}
+        latest = (await observer.latest()).samples
+        assert [(metric, sample.time, repr(sample.value)) for metric, sample in latest.items()] == [
+            (metric, time, repr(samples[time][metric])) for metric, time in newest.items()
+        ]
+    await check_sound(store)
+
+
+def goings(
+    log: list[tuple[int, int, Scalar, str]], start: int, end: int, metrics: Collection[int] | None, run: str
+) -> list[tuple[int, int, bool]]:
+    """Returns moment and metric of each entry, and whether a deletion takes it."""
+    return [
+        (time, metric, start <= time < end and (metrics is None or metric in metrics) and run in ("", of_run))
+        for time, metric, _, of_run in log
+    ]
+
+
+def repr_of(samples: Mapping[int, Mapping[int, Scalar]]) -> dict[int, list[tuple[int, str]]]:
+    """Returns samples in a form in which True differs from 1, and 1 from 1.0."""
+    return {time: sorted((metric, repr(value)) for metric, value in values.items()) for time, values in samples.items()}
 
 
 async def test_appends_of_other_servers_and_deletions_do_not_lose_each_other(open_store: OpenStore) -> None:
