@@ -88,7 +88,7 @@ class AssetMetricServicer(pb_grpc.AssetMetricServiceServicer):
             errors_only=request.errors_only,
             idempotency=_idempotency(request),
         )
-        return await off_loop(lambda: _outcomes_message(answer), heavy=heavy)
+        return await off_loop(lambda: outcomes_message(answer), heavy=heavy)
 
     async def EmitAssetMetric(  # noqa: N802
         self, request: pb.EmitAssetMetricRequest, context: _Context
@@ -251,7 +251,8 @@ def _fill_emitted(message: pb.EmitAssetMetricsResponse, answer: Emitted) -> None
     message.warnings.extend(answer.warnings)
 
 
-def _outcomes_message(answer: EmitOutcomes) -> pb.BatchEmitAssetMetricsResponse:
+def outcomes_message(answer: EmitOutcomes) -> pb.BatchEmitAssetMetricsResponse:
+    """Returns the answer to a batch."""
     message = pb.BatchEmitAssetMetricsResponse(accepted_count=answer.accepted, rejected_count=answer.rejected)
     for index, one in answer.outcomes:
         outcome = message.outcomes.add(index=index)
