@@ -46,11 +46,18 @@ def correct(blocks: Sequence[DayBlock], start: int, end: int, metrics: Collectio
     `blocks` are all blocks of a subject and day that reach into the range, in the order in which later ones win: a
     sample of a block that is not chosen may hide one that goes, or stand again in its place. Raises BlockCorrupt.
     """
-    stretches = [
-        (chosen, decode_many([block.data for block in run], metrics, [(start, end)]))
-        for chosen, run in groupby(blocks, attrgetter("chosen"))
-    ]
-    taken = frozenset(metric for chosen, frame in stretches if chosen for metric in frame.columns)
+
+    def samples(of_blocks: Iterable[DayBlock]) -> Frame:
+        return decode_many([block.data for block in of_blocks], metrics, [(start, end)])
+
+    going = samples(block for block in blocks if block.chosen)
+    others = samples(block for block in blocks if not block.chosen)
+    taken = frozenset(going.columns)
+    if len(np.intersect1d(going.times, others.times, assume_unique=True)):
+        # Who hides whom depends on the order. Neighbours of one side are as one block.
+        turns = [(chosen, samples(run)) for chosen, run in groupby(blocks, attrgetter("chosen"))]
+    else:
+        turns = [(True, going)]
     rewritten: dict[int, Block] = {}
     removed: list[int] = []
     for block in blocks if taken else ():
@@ -67,7 +74,7 @@ def correct(blocks: Sequence[DayBlock], start: int, end: int, metrics: Collectio
                 removed.append(block.seq)
             elif left is not frame:
                 rewritten[block.seq] = encode(left)
-    return DayCorrection(_standing(stretches), taken, rewritten, removed)
+    return DayCorrection(_standing(turns), taken, rewritten, removed)
 
 
 def without(frame: Frame, start: int, end: int, metrics: Collection[int] | None = None) -> Frame | None:
@@ -109,9 +116,9 @@ def unsure(sample: LatestSample) -> LatestSample:
     return sample._replace(lifetime=0 if isinstance(sample.value, str) else None)
 
 
-def _standing(stretches: Iterable[tuple[bool, Frame]]) -> dict[int, int]:
+def _standing(turns: Sequence[tuple[bool, Frame]]) -> dict[int, int]:
     """Counts by metric the moments at which the sample that stands is a chosen one; later frames win."""
-    merged = merge([_marked(frame, chosen) for chosen, frame in stretches])
+    merged = merge([_marked(frame, chosen) for chosen, frame in turns])
     counts = {
         metric: int(np.count_nonzero(column.values & _present(column))) for metric, column in merged.columns.items()
     }
