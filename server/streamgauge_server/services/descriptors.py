@@ -139,9 +139,9 @@ class Descriptors:
         `problems` are told along with what is wrong with the changes.
 
         A changed kind brings its defaults for aggregates and combination that are not given, a changed type those that
-        were the defaults of the old one, and a kind where the old one does not fit. What is wrong with a change is judged by the descriptor that is changed,
-        also where somebody else changes it at the same time. Of two that declare a metric at the same time one creates
-        it, the other's fields are changes of it.
+        were the defaults of the old one, and a kind where the old one does not fit. What is wrong with a change is
+        judged by the descriptor that is changed, also where somebody else changes it at the same time. Of two that
+        declare a metric at the same time one creates it, the other's fields are changes of it.
 
         Raises:
             DomainError: SCOPE_MISSING, METRIC_NOT_FOUND, METRIC_LIMIT, ETAG_MISMATCH, INVALID_FIELD and
