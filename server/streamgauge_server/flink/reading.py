@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from streamgauge_server.flink import catalog
 from streamgauge_server.flink.client import FlinkClient
 from streamgauge_server.flink.figures import Questions, Readings, compute, questions
-from streamgauge_server.flink.job_details import JobDetails
+from streamgauge_server.flink.job_details import JobDetails, Vertex
+
+SETTLING_MS = 60_000
+"""How long after the start of an attempt metrics still appear: those of tasks first, those of operators later."""
+NAMES_FRESH_MS = 300_000
+"""How long a list of metrics is used; operators may add some at any time, as at the first record of a kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +27,26 @@ class JobReading:
 
 @dataclass(slots=True)
 class _Names:
-    """Names of metrics by vertex, as they were listed in one attempt of a job."""
+    """Names of a vertex's metrics and when they were listed, by Flink's clock."""
 
-    attempt: int
-    by_vertex: dict[str, frozenset[str]]
+    names: frozenset[str]
+    listed_ms: int
+
+    def usable(self, vertex: Vertex, now_ms: int) -> bool:
+        settled = self.listed_ms - (vertex.start_ms or self.listed_ms) > SETTLING_MS
+        return settled and now_ms - self.listed_ms < NAMES_FRESH_MS
 
 
 class FigureReader:
     """Reads jobs of one cluster. Remembers which metrics their vertices have, until `forget`.
 
-    A running job costs two requests, one more for each vertex, and another where a vertex reports event times; for each
-    vertex one more after every restart. An ended job costs one.
+    A running job costs two requests, one more for each vertex, and another where a vertex reports event times. In the
+    first minute of an attempt, and then every five minutes, it costs one more for each vertex. An ended job costs one.
     """
 
     def __init__(self, client: FlinkClient) -> None:
         self._client = client
-        self._names: dict[str, _Names] = {}
+        self._names: dict[str, dict[str, _Names]] = {}
 
     async def read(self, jid: str) -> JobReading:
         """Returns details and figures of a job.
@@ -53,9 +62,9 @@ class FigureReader:
             return JobReading(details, compute(details, {}, {}))
         job_metrics = await self._client.job_metrics(jid, catalog.JOB_METRIC_IDS)
         names = await self._list_names(details)
-        asked = questions(details, names.by_vertex)
+        asked = questions(details, names)
         answered = await asyncio.gather(
-            *(self._ask(jid, vertex, names, question) for vertex, question in asked.items())
+            *(self._ask(jid, vertex, names[vertex], question) for vertex, question in asked.items())
         )
         readings = dict(zip(asked, answered, strict=True))
         return JobReading(details, compute(details, job_metrics, readings))
@@ -64,21 +73,18 @@ class FigureReader:
         """Drops what is remembered of a job."""
         self._names.pop(jid, None)
 
-    async def _list_names(self, details: JobDetails) -> _Names:
-        known = self._names.get(details.jid)
-        if known is None or known.attempt != details.attempt_ms:
-            known = self._names[details.jid] = _Names(details.attempt_ms, {})
-        missing = [vertex.id for vertex in details.vertices if vertex.id not in known.by_vertex]
-        listed = await asyncio.gather(*(self._client.subtask_metric_names(details.jid, id) for id in missing))
-        # Names that are not there yet are asked for again.
-        known.by_vertex.update((id, names) for id, names in zip(missing, listed, strict=True) if names)
-        return known
+    async def _list_names(self, details: JobDetails) -> dict[str, frozenset[str]]:
+        known = self._names.setdefault(details.jid, {})
+        now = details.now_ms or 0
+        old = [v.id for v in details.vertices if v.id not in known or not known[v.id].usable(v, now)]
+        listed = await asyncio.gather(*(self._client.subtask_metric_names(details.jid, id) for id in old))
+        known.update((id, _Names(names, now)) for id, names in zip(old, listed, strict=True))
+        return {id: known[id].names for id in known}
 
-    async def _ask(self, jid: str, vertex: str, names: _Names, question: Questions) -> Readings:
+    async def _ask(self, jid: str, vertex: str, names: frozenset[str], question: Questions) -> Readings:
         aggregates = await self._client.subtask_aggregates(jid, vertex, question.aggregates)
-        listed = names.by_vertex[vertex]
         if question.aggregates and not aggregates:
             # One of the names is gone.
-            del names.by_vertex[vertex]
+            self._names.get(jid, {}).pop(vertex, None)
         values = await self._client.vertex_metrics(jid, vertex, question.values)
-        return Readings(listed, aggregates, values)
+        return Readings(names, aggregates, values)

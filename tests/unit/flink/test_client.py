@@ -111,10 +111,21 @@ async def test_an_unknown_job_is_not_found(client: FlinkClient) -> None:
     with pytest.raises(NotFound) as told:
         await client.job(UNKNOWN)
     assert told.value.reason == f"Job {UNKNOWN} not found"
+    with pytest.raises(NotFound, match=r"^Could not find Flink job"):
+        await client.status(UNKNOWN)
     with pytest.raises(NotFound, match=r"^Job could not be found\.$"):
         await client.cancel(UNKNOWN)
     with pytest.raises(NotFound, match="There is no savepoint operation"):
         await client.savepoint(JID, "0" * 32)
+
+
+async def test_an_error_inside_flink_is_told_by_what_follows_its_heading(flink: FakeFlink, client: FlinkClient) -> None:
+    flink.misbehave(fakes.saying(Answer(recording("job_exceptions_maxneg").body, 500)), times=1)
+    with pytest.raises(Unreachable, match=r"HTTP status 500: -1$"):
+        await client.exceptions(JID)
+    flink.misbehave(fakes.saying(Answer.error(500, "Internal server error.")), times=1)
+    with pytest.raises(Unreachable, match=r"HTTP status 500: Internal server error\.$"):
+        await client.exceptions(JID)
 
 
 async def test_a_job_that_has_ended_otherwise_is_not_cancelled(client: FlinkClient) -> None:
