@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -125,7 +125,7 @@ class AssetReader:
         )
         begin = _position(token_after(question.page_token, digest, keys=2), start, end)
         row = await self._row(caller.tenant, subject)
-        wanted = await self._wanted(caller.tenant, question.metrics)
+        wanted = await self._descriptors.ids_of(caller.tenant, SubjectKind.ASSET, question.metrics)
         if not (row.samples if wanted is None else row.samples.keys() & wanted):
             return HistoryPage((), "")
         page = MomentPage(page_size_of(question.page_size), self._limits.max_response_bytes - _PAGE_OVERHEAD)
@@ -150,7 +150,7 @@ class AssetReader:
         names, problems = self._each_once(assets)
         if problems := [*problems, *metric_list_problems(metrics)]:
             raise invalid(problems)
-        wanted = await self._wanted(caller.tenant, metrics)
+        wanted = await self._descriptors.ids_of(caller.tenant, SubjectKind.ASSET, metrics)
         rows = await self._store.blocks.latest(caller.tenant, names)
         ids = {id_ for parts in rows.values() for id_ in parts[""].samples}
         descriptors = await self._descriptors.by_id(caller.tenant, SubjectKind.ASSET, ids)
@@ -216,13 +216,6 @@ class AssetReader:
         if subject not in rows:
             raise asset_not_found(subject)
         return rows[subject][""]
-
-    async def _wanted(self, tenant: str, metrics: Collection[str]) -> set[int] | None:
-        """Returns the ids of named metrics as far as there are such, None for all metrics."""
-        if not metrics:
-            return None
-        known = await self._descriptors.by_name(tenant, SubjectKind.ASSET, metrics)
-        return {known[metric].id for metric in metrics if metric in known}
 
     async def _reported(self, tenant: str, row: LatestRow, frame: Frame) -> list[ReportedMetric]:
         """Returns the metrics of an asset in the order in which it first reported them.

@@ -66,6 +66,16 @@ class Descriptors:
             self._remember(kind, known, (await self._store.metrics.get_many(tenant, kind, missing)).values())
         return known.by_name
 
+    async def ids_of(self, tenant: str, kind: SubjectKind, metrics: Collection[str]) -> set[int] | None:
+        """Returns the ids of the metrics that a request names, None for all where it names none.
+
+        Names that nobody wrote or declared are left out.
+        """
+        if not metrics:
+            return None
+        known = await self.by_name(tenant, kind, metrics)
+        return {known[metric].id for metric in metrics if metric in known}
+
     async def by_id(self, tenant: str, kind: SubjectKind, ids: Collection[int]) -> Mapping[int, MetricDescriptor]:
         """Returns descriptors by id, as blocks refer to them; those of other kinds of subjects are missing.
 
