@@ -52,7 +52,7 @@ class Durations:
     """Adds up how long values stood, out of frames of one subject or part that follow each other in time."""
 
     def __init__(self, edges: Sequence[int], before: Mapping[int, Scalar]) -> None:
-        """Takes the bounds of the windows, which rise, and the values that stand at the first one, by metric."""
+        """Takes the bounds of the windows, which do not fall, and the values that stand at the first one, by metric."""
         self._edges: Ints = np.array(edges, np.int64)
         self._metrics: dict[int, _Metric] = {}
         for metric, value in before.items():
@@ -106,7 +106,8 @@ class Durations:
         _compact(state)
         if not state.keys:
             return []
-        keys, micros = state.keys[0], state.micros[0]
+        lasting = state.micros[0] > 0  # windows may be cut to nothing
+        keys, micros = state.keys[0][lasting], state.micros[0][lasting]
         codes, windows = np.divmod(keys, len(self._edges) - 1)
         bounds = np.searchsorted(codes, np.arange(len(state.codes) + 1))
         return [
