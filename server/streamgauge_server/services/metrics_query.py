@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.clock import MIN_MICROS, Clock
 from streamgauge_server.model.entities import READ_SCOPE, Caller, MetricDescriptor
 from streamgauge_server.model.errors import Violation, invalid
 from streamgauge_server.model.limits import Limits
@@ -118,9 +118,9 @@ class MetricsQuery:
         cumulative = question.mode == CounterMode.CUMULATIVE and not question.aggregates
         tables = await self._blocks.tables(
             [subject_id for by_part in parts.values() for subject_id in by_part.values()],
-            0 if cumulative else start,
+            MIN_MICROS if cumulative else start,
             end,
-            [0, start, *bounds[1:]] if cumulative else bounds,
+            [MIN_MICROS, start, *bounds[1:]] if cumulative else bounds,
             metrics=None if named is None else [d.id for by_name in named.values() for d in by_name.values()],
             counters_among=None if cumulative else counters_among,
         )
