@@ -17,6 +17,8 @@ from grpc_health.v1 import health_pb2_grpc
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, start_http_server
 from streamgauge._version import __version__
 from streamgauge.v1 import (
+    asset_metric_service_pb2,
+    asset_metric_service_pb2_grpc,
     metrics_service_pb2,
     metrics_service_pb2_grpc,
     server_service_pb2,
@@ -33,6 +35,8 @@ from streamgauge_server.listener import bind, check_exposure, grpc_options
 from streamgauge_server.model.clock import Clock, SystemClock
 from streamgauge_server.model.errors import DomainError
 from streamgauge_server.rpc import diagnostics
+from streamgauge_server.rpc.assets import AssetMetricServicer
+from streamgauge_server.rpc.deprecation import DeprecatedCalls
 from streamgauge_server.rpc.health import HealthServicer
 from streamgauge_server.rpc.interceptor import Registrar, StepInterceptor
 from streamgauge_server.rpc.metrics import MetricsServicer
@@ -42,6 +46,10 @@ from streamgauge_server.rpc.server_info import ServerInfoServicer
 from streamgauge_server.rpc.sources import SourceServicer
 from streamgauge_server.rpc.steps import AuthenticationStep, DeadlineStep, ErrorMappingStep, RequestContextStep
 from streamgauge_server.rpc.tokens import TokenServicer
+from streamgauge_server.services.asset_corrections import AssetCorrections
+from streamgauge_server.services.asset_emit import AssetEmitter
+from streamgauge_server.services.asset_reads import AssetReader
+from streamgauge_server.services.assets import AssetCatalog
 from streamgauge_server.services.auth import Authenticator, AuthMode
 from streamgauge_server.services.block_reader import BlockReader
 from streamgauge_server.services.descriptors import Descriptors
@@ -64,6 +72,7 @@ SERVICES = tuple(
     for module, name in (
         (source_service_pb2, "SourceService"),
         (metrics_service_pb2, "MetricsService"),
+        (asset_metric_service_pb2, "AssetMetricService"),
         (token_service_pb2, "TokenService"),
         (server_service_pb2, "ServerService"),
     )
@@ -87,6 +96,7 @@ class App:
         self._worker = worker
         self._registry = CollectorRegistry()
         self._measured = ServerMetricsStep()
+        self._deprecated = DeprecatedCalls(self._clock)
         self._deadlines = DeadlineStep(settings.limits.max_call_seconds)
         self._health = HealthServicer(SERVICES)
         self._closing = AsyncExitStack()
@@ -222,6 +232,26 @@ class App:
                 clock,
             ),
         )
+        assets = AssetReader(store, clock, limits, descriptors)
+        registrar.add(
+            asset_metric_service_pb2_grpc.add_AssetMetricServiceServicer_to_server,
+            AssetMetricServicer(
+                AssetEmitter(
+                    store,
+                    clock,
+                    limits,
+                    descriptors,
+                    registry,
+                    assets,
+                    open_registration=settings.asset_registration == "open",
+                ),
+                AssetCatalog(store, limits, registry),
+                assets,
+                AssetCorrections(store, limits, descriptors),
+                self._deprecated,
+                single_emit=settings.single_emit == "on",
+            ),
+        )
         registrar.add(
             token_service_pb2_grpc.add_TokenServiceServicer_to_server,
             TokenServicer(Tokens(store, clock, authenticator)),
@@ -240,6 +270,8 @@ class App:
     def _features(self) -> Sequence[str]:
         settings = self.settings
         switched = {
+            "asset_registration": settings.asset_registration == "open",
+            "single_emit": settings.single_emit == "on",
             "subject_registration": settings.subject_registration == "open",
             "tls": settings.tls.enabled,
             "mtls": settings.tls.client_ca is not None,
@@ -249,6 +281,7 @@ class App:
 
     def _serve_metrics(self, port: int) -> None:
         self._registry.register(self._measured)
+        self._registry.register(self._deprecated)
         ProcessCollector(registry=self._registry)
         Info("streamgauge_build", "The running version.", registry=self._registry).info({"version": __version__})
         port += self._worker or 0 if port else 0

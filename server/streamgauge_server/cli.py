@@ -112,6 +112,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 @click.option("--tls-key", "tls__key", metavar="FILE", help="Private key, PEM.")
 @click.option("--tls-client-ca", "tls__client_ca", metavar="FILE", help="Demand client certificates of these CAs.")
 @click.option("--subject-registration", type=click.Choice(["open", "closed"]), help="May a write register a source?")
+@click.option("--asset-registration", type=click.Choice(["open", "closed"]), help="May an emit register an asset?")
 @click.option("--metrics-port", type=int, metavar="PORT", help="Serve Prometheus metrics on this port.")
 @click.option("--log-level", "log__level", type=click.Choice(["debug", "info", "warning", "error"]))
 @click.option("--log-format", "log__format", type=click.Choice(["auto", "json", "console"]))

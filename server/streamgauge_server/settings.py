@@ -103,6 +103,12 @@ class Settings(_Section):
     subject_registration: Literal["open", "closed"] = Field(
         default="open", description="Whether a write to an unknown subject registers it (open) or is refused (closed)."
     )
+    asset_registration: Literal["open", "closed"] = Field(
+        default="open", description="Whether an emit on an unknown asset registers it (open) or is refused (closed)."
+    )
+    single_emit: Literal["on", "off"] = Field(
+        default="on", description="Whether the deprecated EmitAssetMetric, one metric as text, is served or refused."
+    )
     auth: Literal["auto", "required", "off"] = Field(
         default="auto", description="When callers must show a token; auto is as soon as a token was ever created."
     )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from tests.bench import calls, imports, machine, postgres, ranges
+from tests.bench import assets, calls, imports, machine, postgres, ranges
 from tests.bench.report import Measurement, table, write_json
 from tests.bench.session import ENGINES, FULL, POSTGRESQL, QUICK, SQLITE, Scale, Session
 
@@ -22,19 +22,25 @@ MEASURES: dict[Measure, tuple[str, ...]] = {
     imports.import_vs_rows: (imports.IMPORT,),
     ranges.ranges: tuple(one.name for one in ranges.RANGES),
     ranges.growth: (ranges.GROWTH,),
+    assets.emit_assets: (assets.EMIT,),
+    assets.latest_assets: (assets.LATEST,),
 }
 """Each measure with the names of what it finds."""
 
+ON_BOTH: tuple[Measure, ...] = (imports.import_vs_rows, assets.emit_assets)
+"""Those that are also measured on PostgreSQL, where there is one: what they are compared with is of the engine."""
+
 
 def main() -> None:
-    """Runs what is asked for; by default everything on SQLite, and the import on PostgreSQL too where there is one."""
+    """Runs what is asked for; by default all on SQLite, and writing in volume on PostgreSQL too where there is one."""
     arguments = _arguments()
     scale = QUICK if arguments.quick else FULL
     only = arguments.only or [name for names in MEASURES.values() for name in names]
     wanted = [measure for measure, names in MEASURES.items() if not set(names).isdisjoint(only)]
     plan = {arguments.engine or SQLITE: wanted}
-    if not arguments.engine and imports.import_vs_rows in wanted and postgres.available():
-        plan[POSTGRESQL] = [imports.import_vs_rows]
+    also = [measure for measure in wanted if measure in ON_BOTH]
+    if not arguments.engine and also and postgres.available():
+        plan[POSTGRESQL] = also
     started = time.monotonic()
     noise = machine.Noise()
     print(machine.describe(), flush=True)
@@ -73,7 +79,7 @@ def _arguments() -> argparse.Namespace:
         choices=[name for names in MEASURES.values() for name in names],
         help="may be repeated",
     )
-    parser.add_argument("--engine", choices=ENGINES, help="default: sqlite, and the import on both")
+    parser.add_argument("--engine", choices=ENGINES, help="default: sqlite, and writing in volume on both")
     parser.add_argument("--profile", action="store_true", help="sample the server with py-spy into build/profile-*.txt")
     return parser.parse_args()
 

@@ -42,6 +42,11 @@ class Scale:
     read_seconds: float
     crowd_step: int
     """Microseconds between two readings of the sources that are stored beside the one that is read."""
+    assets: int
+    """Assets in each round of emits."""
+    asset_rounds: int
+    latest_calls: int
+    """Serial calls for the newest values of many assets, in each round."""
 
 
 FULL = Scale(
@@ -53,6 +58,9 @@ FULL = Scale(
     read_calls=100,
     read_seconds=2.0,
     crowd_step=15 * MICROS,
+    assets=100_000,
+    asset_rounds=3,
+    latest_calls=20,
 )
 QUICK = Scale(
     call_rounds=5,
@@ -63,6 +71,9 @@ QUICK = Scale(
     read_calls=30,
     read_seconds=0.5,
     crowd_step=120 * MICROS,
+    assets=10_000,
+    asset_rounds=3,
+    latest_calls=10,
 )
 
 

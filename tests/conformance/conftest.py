@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
-from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, FixedClock
+from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MIN_MICROS, FixedClock
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import Scalar, SubjectKind
@@ -20,6 +20,7 @@ from streamgauge_server.timeseries.frame import UNKNOWN_START
 START = 1_700_000_000_000_000
 """2023-11-14T22:13:20Z, the time on the tests' clock."""
 
+MIN_DAY = MIN_MICROS // MICROS_PER_DAY
 MAX_DAY = MAX_MICROS // MICROS_PER_DAY
 
 
@@ -85,7 +86,9 @@ class Observer:
     async def samples(self, subject_id: int) -> dict[int, dict[int, Scalar]]:
         """Returns what the blocks of a subject say, by moment and metric."""
         merged: dict[int, dict[int, Scalar]] = {}
-        loaded = await self.store.blocks.load([subject_id], 0, MAX_DAY, summaries=False, data_below_rows=2**31 - 1)
+        loaded = await self.store.blocks.load(
+            [subject_id], MIN_DAY, MAX_DAY, summaries=False, data_below_rows=2**31 - 1
+        )
         for block in loaded[subject_id]:
             assert block.data is not None
             frame = decode(block.data)

@@ -7,15 +7,19 @@ import dataclasses
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, select
 from streamgauge_server.model.clock import MICROS_PER_DAY
 from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.model.limits import Limits
+from streamgauge_server.storage import tables
 from streamgauge_server.storage.blocks import SubjectGone, SubjectWrite
 from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.block import encode_row
 from streamgauge_server.timeseries.frame import UNKNOWN_START
 
 from tests.conformance.conftest import MAX_DAY, START, Observer, OpenStore, row_write, source_key
+
+RUN_IDS = ("", "r", "R", "a'b", "%", "x" * 128, "")
 
 
 async def test_thirty_two_concurrent_writers_of_one_subject_lose_nothing(observer: Observer) -> None:
@@ -30,6 +34,45 @@ async def test_thirty_two_concurrent_writers_of_one_subject_lose_nothing(observe
         START + step * 100 + number: {number + 1: step} for step in range(10) for number in range(32)
     }
     assert await observer.latest_values() == {number + 1: 9 for number in range(32)}
+
+
+async def test_thirty_two_concurrent_appends_at_one_moment_all_stand_when_their_metrics_differ(
+    open_store: OpenStore,
+) -> None:
+    observers = [Observer(await open_store()) for _ in range(2)]
+    subject = await observers[0].subject()
+    await asyncio.gather(*(observers[n % 2].write(subject, START, {n: f"writer {n}"}) for n in range(1, 33)))
+    everything = {n: f"writer {n}" for n in range(1, 33)}
+    for observer in observers:
+        assert await observer.samples(subject) == {START: everything}
+        assert await observer.latest_values() == everything
+
+
+async def test_of_thirty_two_concurrent_appends_of_the_same_metrics_at_one_moment_one_stands_whole(
+    open_store: OpenStore,
+) -> None:
+    observers = [Observer(await open_store()) for _ in range(2)]
+    subject = await observers[0].subject()
+    await asyncio.gather(
+        *(observers[n % 2].write(subject, START, {1: n, 2: f"writer {n}", 3: n / 4}) for n in range(1, 33))
+    )
+    values = (await observers[0].samples(subject))[START]
+    winner = values[1]
+    assert winner in range(1, 33)
+    assert values == {1: winner, 2: f"writer {winner}", 3: int(winner) / 4}
+    assert await observers[1].latest_values() == values
+
+
+async def test_blocks_keep_the_run_that_wrote_them(observer: Observer) -> None:
+    subject = await observer.subject()
+    writes = [dataclasses.replace(row_write(subject, START + n, {1: n}), run_id=run) for n, run in enumerate(RUN_IDS)]
+    await observer.store.blocks.append(writes)
+
+    def runs(connection: Connection) -> list[str | None]:
+        return list(connection.scalars(select(tables.blocks.c.run_id).order_by(tables.blocks.c.seq)))
+
+    assert await observer.store._database.read(runs) == [run or None for run in RUN_IDS]
+    assert len(await observer.samples(subject)) == len(RUN_IDS)
 
 
 async def test_two_servers_that_write_one_subject_lose_nothing_and_agree_on_the_latest(open_store: OpenStore) -> None:

@@ -44,6 +44,17 @@ def writes(store: Store, subject: int) -> list[Callable[[], Awaitable[object]]]:
     ]
 
 
+def changes(store: Store, subject: int) -> list[Callable[[], Awaitable[object]]]:
+    """Writes, and what makes no room for anything new."""
+
+    def delete_samples() -> Awaitable[object]:
+        return store.corrections.delete_samples(
+            subject, start=START, end=START + 1, metrics=None, run_id="", validate_only=False
+        )
+
+    return [*writes(store, subject), delete_samples, lambda: store.sources.delete("t", "s")]
+
+
 def reads(store: Store, subject: int) -> list[Callable[[], Awaitable[object]]]:
     return [
         store.ping,
@@ -89,7 +100,7 @@ async def test_an_outage_fails_every_call_and_the_same_store_works_after_it(
     for _ in range(2):
         async with faults.outage():
             store = observer.store
-            await assert_unavailable(writes(store, subject) + reads(store, subject), faults.outage_causes)
+            await assert_unavailable(changes(store, subject) + reads(store, subject), faults.outage_causes)
     await assert_works(observer, subject)
 
 
@@ -116,7 +127,7 @@ async def test_a_lock_that_is_not_given_up_fails_writes_but_not_reads_of_blocks(
     observer: Observer, subject: int, faults: Faults
 ) -> None:
     async with faults.locked():
-        await assert_unavailable(writes(observer.store, subject), {"locked"})
+        await assert_unavailable(changes(observer.store, subject), {"locked"})
         assert await observer.samples(subject) == {START: {1: 1}}
     await assert_works(observer, subject)
 
@@ -131,7 +142,7 @@ async def test_a_full_disk_fails_writes_but_not_reads(observer: Observer, subjec
 
 async def test_a_read_only_store_fails_writes_but_not_reads(observer: Observer, subject: int, faults: Faults) -> None:
     async with faults.read_only():
-        await assert_unavailable(writes(observer.store, subject) * 2, {"read_only"})
+        await assert_unavailable(changes(observer.store, subject) * 2, {"read_only"})
         for call in reads(observer.store, subject):
             await call()
     await assert_works(observer, subject)

@@ -48,6 +48,19 @@ async def test_resolving_returns_only_what_exists(store: Store) -> None:
     assert await store.subjects.resolve("t", []) == {}
 
 
+async def test_the_parts_of_subjects_are_those_that_exist(store: Store) -> None:
+    keys = [source_key("a"), source_key("a", "p"), source_key("a", "q"), source_key("b")]
+    ids = await store.subjects.register("t", keys, limits=Limits())
+    asked = [source_key(name).name for name in ("a", "b", "c")]
+    job = SubjectName(SubjectKind.JOB, "a")
+    assert await store.subjects.parts("t", [*asked, job]) == {
+        asked[0]: {"": ids[keys[0]], "p": ids[keys[1]], "q": ids[keys[2]]},
+        asked[1]: {"": ids[keys[3]]},
+    }
+    assert await store.subjects.parts("other", asked) == {}
+    assert await store.subjects.parts("t", []) == {}
+
+
 async def test_many_subjects_are_registered_and_resolved_at_once(store: Store) -> None:
     keys = [source_key(f"s{n}", f"p{n % 3}" if n % 3 else "") for n in range(2_500)]
     ids = await store.subjects.register("t", keys, limits=Limits())

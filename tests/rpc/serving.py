@@ -35,6 +35,7 @@ class Stubs:
         self.sources = source_service_pb2_grpc.SourceServiceStub(channel)
         self.metrics = metrics_service_pb2_grpc.MetricsServiceStub(channel)
         self.assets = asset_metric_service_pb2_grpc.AssetMetricServiceStub(channel)
+        self.assets = asset_metric_service_pb2_grpc.AssetMetricServiceStub(channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
         self.server = server_service_pb2_grpc.ServerServiceStub(channel)
 
@@ -107,6 +108,7 @@ METADATA_KEYS: Mapping[str, set[str]] = {
     "METRIC_NOT_FOUND": {"name"},
     "SOURCE_ALREADY_EXISTS": {"name"},
     "ASSET_ALREADY_EXISTS": {"name"},
+    "FEATURE_NOT_SUPPORTED": {"feature"},
     "ETAG_MISMATCH": {"name", "etag"},
     "MESSAGE_TOO_LARGE": {"field", "limit", "actual"},
     "SUBJECT_LIMIT": {"limit"},

@@ -80,8 +80,8 @@ async def test_texts_at_their_limit_pass_and_other_control_characters_are_text(s
     ("metric", "problem"),
     [
         ("", "must not be empty"),
-        ("x" * 256, "must have at most 255 bytes, has 256"),
-        ("ä" * 128, "must have at most 255 bytes, has 256"),
+        ("x" * 256, "must have at most 255 characters, has 256"),
+        ("ä" * 256, "must have at most 255 characters, has 256"),
         ("a\0", "must not hold control characters"),
         ("a\nb", "must not hold control characters"),
         ("a\x7f", "must not hold control characters"),
@@ -105,7 +105,7 @@ async def test_bad_metric_names_are_refused_everywhere(stubs: Stubs, metric: str
         assert refusal.violations == {"metrics[0]": problem}
 
 
-@pytest.mark.parametrize("metric", ["x" * 255, "ä" * 127 + "x", "a b", "%s", "{}"])
+@pytest.mark.parametrize("metric", ["x" * 255, "ä" * 255, "👋" * 255, "a b", "%s", "{}"])
 async def test_metric_names_at_their_limits_pass(stubs: Stubs, metric: str) -> None:
     assert await both_ways(stubs, row({metric: 1})) == []
     answer = await stubs.metrics.QueryMetrics(query(metrics=[metric], end=NOW + 1))

@@ -290,7 +290,7 @@ class TestRefusals:
             "columns[2].strings.values[1]": "must have at most 4096 bytes, has 4097",
             "columns[3].strings.values[0]": "must not hold NUL",
             "columns[4].metric": "must not be empty",
-            "columns[5].metric": "must have at most 255 bytes, has 256",
+            "columns[5].metric": "must have at most 255 characters, has 256",
             "columns[6].ints.values": "must have 2 values, one for each row, has 1",
             "columns[7].rows": "must name 2 rows, one for each value, names 1",
             "columns[8].rows": "must rise strictly and stay below 2",

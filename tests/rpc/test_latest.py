@@ -187,7 +187,7 @@ async def test_all_that_is_wrong_is_told_at_once(stubs: Stubs) -> None:
         "subjects[2]": "names sources/a twice",
         "subjects[3]": form,
         "metrics[0]": "must not be empty",
-        "metrics[1]": "must have at most 255 bytes, has 256",
+        "metrics[1]": "must have at most 255 characters, has 256",
         "counter_mode": "must be one of INCREASE, CUMULATIVE, RAW, is 4",
     }
 

@@ -1,6 +1,7 @@
 """streamgauge: metrics of data pipelines over gRPC. The Python SDK.
 
-Write and read with `Client` (or `AsyncClient`), write continuously with `MetricWriter` (or `AsyncMetricWriter`):
+Write and read with `Client` (or `AsyncClient`), write continuously with `MetricWriter` (or `AsyncMetricWriter`, and
+`client.assets.writer()` for metrics of assets):
 
     >>> from streamgauge import Client, MetricWriter
     >>> with Client.from_env() as client, MetricWriter(client) as writer:
@@ -11,22 +12,36 @@ Errors are `StreamgaugeError` and its classes by status code and reason. Tests f
 `streamgauge.testing`. The package's logger is `streamgauge`.
 """
 
-from streamgauge._batches import (
-    FailureKind,
-    Overflow,
-    QueueFullError,
-    WriteFailure,
-    WriterClosedError,
-    WriterStats,
-)
+from streamgauge._batches import Overflow, QueueFullError, WriterClosedError, WriterStats
+from streamgauge._failures import EmitFailure, FailureKind, WriteFailure
 from streamgauge._version import __version__
+from streamgauge.aio_asset_writer import AsyncAssetWriter
 from streamgauge.aio_client import AsyncClient
 from streamgauge.aio_writer import AsyncMetricWriter
+from streamgauge.asset_metrics import (
+    AssetLatest,
+    AssetLatestResult,
+    AssetLatestValue,
+    AssetMetric,
+    AssetMoment,
+    AssetValue,
+    AsyncHistory,
+    BatchEmitResult,
+    DeletedMetrics,
+    Emit,
+    EmitError,
+    EmitResult,
+    History,
+)
+from streamgauge.asset_writer import AssetWriter
+from streamgauge.assets import EVERY_ASSET
 from streamgauge.client import Client
 from streamgauge.descriptors import KEEP
 from streamgauge.enums import (
     Aggregate,
+    AssetValueType,
     CounterMode,
+    MetricDirection,
     MetricKind,
     PartCombination,
     Reason,
@@ -40,6 +55,8 @@ from streamgauge.errors import (
     AbortedError,
     AggregateNotAllowedError,
     AlreadyExistsError,
+    AssetAlreadyExistsError,
+    AssetNotFoundError,
     DeadlineExceededError,
     EtagMismatchError,
     FailedPreconditionError,
@@ -85,7 +102,7 @@ from streamgauge.observations import (
     WriteResult,
 )
 from streamgauge.paging import AsyncPager, Page, Pager
-from streamgauge.resources import Limit, MetricDescriptor, NewToken, ServerInfo, Source, StoreInfo, Token
+from streamgauge.resources import Asset, Limit, MetricDescriptor, NewToken, ServerInfo, Source, StoreInfo, Token
 from streamgauge.results import (
     Column,
     Latest,
@@ -103,22 +120,43 @@ from streamgauge.results import (
 from streamgauge.writer import MetricWriter
 
 __all__ = [
+    "EVERY_ASSET",
     "KEEP",
     "AbortedError",
     "Aggregate",
     "AggregateNotAllowedError",
     "AlreadyExistsError",
+    "Asset",
+    "AssetAlreadyExistsError",
+    "AssetLatest",
+    "AssetLatestResult",
+    "AssetLatestValue",
+    "AssetMetric",
+    "AssetMoment",
+    "AssetNotFoundError",
+    "AssetValue",
+    "AssetValueType",
+    "AssetWriter",
+    "AsyncAssetWriter",
     "AsyncClient",
+    "AsyncHistory",
     "AsyncMetricWriter",
     "AsyncPager",
+    "BatchEmitResult",
     "Client",
     "Column",
     "CounterMode",
     "DeadlineExceededError",
+    "DeletedMetrics",
+    "Emit",
+    "EmitError",
+    "EmitFailure",
+    "EmitResult",
     "EtagMismatchError",
     "FailedPreconditionError",
     "FailureKind",
     "Frame",
+    "History",
     "ImportResult",
     "InternalError",
     "InvalidArgumentError",
@@ -129,6 +167,7 @@ __all__ = [
     "Limit",
     "MessageTooLargeError",
     "MetricDescriptor",
+    "MetricDirection",
     "MetricKind",
     "MetricLimitError",
     "MetricMetadata",

@@ -1,4 +1,4 @@
-"""The queue and the task behind an `AsyncMetricWriter`, the twin of `_worker`."""
+"""The queue and the task behind an asyncio writer, the twin of `_worker`."""
 
 from __future__ import annotations
 
@@ -8,47 +8,48 @@ import logging
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from types import TracebackType
+from typing import Any, Generic, Self
 
 from streamgauge import _forks
-from streamgauge._aio_calls import AsyncClock
+from streamgauge._aio_calls import AsyncCallingChannel, AsyncClock, raw_writes
 from streamgauge._batches import (
     Batch,
     BatchQueue,
-    FailureKind,
-    OnError,
     Overflow,
     QueueFullError,
-    WriteFailure,
     WriterClosedError,
     WriterOptions,
     WriterStats,
     may_pass,
     pause,
-    rejected,
     settled,
 )
+from streamgauge._failures import FailureKind, FailureT
 from streamgauge._service_config import RetryPolicy
-from streamgauge.v1 import metrics_service_pb2
+from streamgauge._wires import Wire
 
 logger = logging.getLogger("streamgauge")
 
-Send = Callable[[bytes], Awaitable[metrics_service_pb2.WriteMetricsResponse]]
+Send = Callable[[bytes], Awaitable[Any]]
 
 
-class AsyncWorker:
-    """The queue and the task behind an `AsyncMetricWriter`, apart from it so that the task does not keep it alive.
+class AsyncWorker(Generic[FailureT]):
+    """The queue and the task behind an asyncio writer, apart from it so that the task does not keep it alive.
 
     Everything happens in one event loop, so between two awaits nothing else does and no lock is needed.
     """
 
     def __init__(
         self,
+        wire: Wire[FailureT],
         send: Send,
         policy: RetryPolicy,
         options: WriterOptions,
-        on_error: OnError,
+        on_error: Callable[[FailureT], None],
         clock: AsyncClock | None = None,
     ) -> None:
+        self._wire = wire
         self._send = send
         self._policy = policy
         self._options = options
@@ -63,7 +64,7 @@ class AsyncWorker:
         self._change = asyncio.Event()
         self._queue = BatchQueue(self._options)
         self._under_way: Batch | None = None
-        self._flush_before = 0  # observations of a lower number are to be sent now
+        self._flush_before = 0  # items of a lower number are to be sent now
         self._dropped = 0  # not reported yet
         self._abandoned = False
         self._books = WriterStats()
@@ -79,9 +80,9 @@ class AsyncWorker:
         return replace(self._books, queued=self._waiting())
 
     async def put(self, encoded: bytes) -> None:
-        """Takes one encoded observation. QueueFullError, WriterClosedError."""
+        """Takes one encoded item. QueueFullError, WriterClosedError."""
         if len(encoded) > self._options.max_queue_bytes:
-            raise ValueError(f"an observation of {len(encoded)} bytes does not fit into the queue")
+            raise ValueError(f"one of {len(encoded)} bytes among the {self._wire.noun} does not fit into the queue")
         self._check_open()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="streamgauge-writer")
@@ -97,7 +98,7 @@ class AsyncWorker:
         self._flush_before = max(self._flush_before, target)
         self._changed()
         if not await self._wait_for(lambda: self._answered(target), timeout):
-            raise TimeoutError(f"{self._waiting()} observations are not answered after {timeout} s")
+            raise TimeoutError(f"{self._waiting()} {self._wire.noun} are not answered after {timeout} s")
 
     def stop(self) -> None:
         """Takes no more and lets the task end when everything is sent. Called by the garbage collector."""
@@ -126,7 +127,7 @@ class AsyncWorker:
         self._changed()
         self._report_dropped()
         if unsent:
-            self._report(WriteFailure(FailureKind.UNSENT, len(unsent), encoded=unsent))
+            self._report(self._wire.failure(FailureKind.UNSENT, len(unsent), encoded=unsent))
 
     def _changed(self) -> None:
         """Wakes whoever waits for something to change."""
@@ -175,7 +176,7 @@ class AsyncWorker:
             self._check_open()
             if room:
                 return
-        raise QueueFullError(f"the writer's queue is full: {len(self._queue)} observations wait")
+        raise QueueFullError(f"the writer's queue is full: {len(self._queue)} {self._wire.noun} wait")
 
     async def _next_batch(self) -> Batch | None:
         """Waits for a batch to be due. None when the task has nothing more to do."""
@@ -205,9 +206,9 @@ class AsyncWorker:
             raise
         self._report_dropped()
 
-    async def _deliver(self, batch: Batch) -> WriteFailure | None:
+    async def _deliver(self, batch: Batch) -> FailureT | None:
         """Sends a batch, as often as needed, enters the outcome into the books, and returns what is to be reported."""
-        body = batch.body()
+        body = self._wire.body(batch)
         attempt = 1
         while True:
             try:
@@ -215,16 +216,16 @@ class AsyncWorker:
             except Exception as error:
                 if not may_pass(error):
                     return self._settle(
-                        batch, WriteFailure(FailureKind.FAILED, len(batch.items), (), error, batch.items)
+                        batch, self._wire.failure(FailureKind.FAILED, len(batch.items), (), error, batch.items)
                     )
                 await self._pause(attempt, error)
                 if self._abandoned:
                     return None
                 attempt += 1
             else:
-                return self._settle(batch, rejected(batch, response))
+                return self._settle(batch, self._wire.rejected(batch, response))
 
-    def _settle(self, batch: Batch, failure: WriteFailure | None) -> WriteFailure | None:
+    def _settle(self, batch: Batch, failure: FailureT | None) -> FailureT | None:
         if self._abandoned:  # reported as unsent already
             return None
         self._books = settled(self._books, batch, failure)
@@ -239,16 +240,53 @@ class AsyncWorker:
     def _report_dropped(self) -> None:
         count, self._dropped = self._dropped, 0
         if count:
-            self._report(WriteFailure(FailureKind.DROPPED, count))
+            self._report(self._wire.failure(FailureKind.DROPPED, count))
 
-    def _report(self, failure: WriteFailure) -> None:
+    def _report(self, failure: FailureT) -> None:
         try:
             self._on_error(failure)
         except Exception:
             logger.exception("on_error failed; it was to be told: %s", failure)
 
 
-_workers: weakref.WeakSet[AsyncWorker] = weakref.WeakSet()
+class AsyncWriter(Generic[FailureT]):
+    """What asyncio writers have in common: flushing, closing, the books. The twin of `Writer`."""
+
+    def __init__(
+        self,
+        wire: Wire[FailureT],
+        channel: AsyncCallingChannel,
+        options: WriterOptions,
+        on_error: Callable[[FailureT], None],
+    ) -> None:
+        send, policy = raw_writes(channel, wire.method, wire.decode)
+        self._worker = AsyncWorker(wire, send, policy, options, on_error)
+        # A writer that nobody holds any more ends its task once everything is sent.
+        weakref.finalize(self, self._worker.stop).atexit = False
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Sends everything taken so far and returns when it is answered. TimeoutError when `timeout` seconds pass."""
+        await self._worker.flush(timeout)
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Takes no more, sends what is left within `timeout` seconds (default `close_timeout`), reports the rest."""
+        await self._worker.close(timeout)
+
+    @property
+    def stats(self) -> WriterStats:
+        """The books of this writer."""
+        return self._worker.stats
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+_workers: weakref.WeakSet[AsyncWorker[Any]] = weakref.WeakSet()
 
 
 @atexit.register

@@ -1,36 +1,32 @@
-"""What both writers share: the bounded queue, the batches cut from it, and the books. Pure: no threads, no clock."""
+"""What all writers share: the bounded queue, the batches cut from it, and the books. Pure: no threads, no clock."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypedDict
 
 import grpc
 
-from streamgauge import _decode, _retry
+from streamgauge import _retry
+from streamgauge._failures import Failure, FailureKind
 from streamgauge._service_config import RetryPolicy
 from streamgauge.errors import StreamgaugeError
 from streamgauge.metrics import new_request_id
-from streamgauge.observations import Observation, WriteError
-from streamgauge.v1 import common_pb2, metrics_service_pb2
 
 logger = logging.getLogger("streamgauge")
 
-_OBSERVATIONS_TAG = b"\x0a"  # WriteMetricsRequest.observations: field 1, length-delimited
-_REQUEST_ID_TAG = b"\x22"  # WriteMetricsRequest.request_id: field 4, length-delimited
 _RETRYABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
 class Overflow(StrEnum):
     """What a writer does when its queue is full.
 
-    `BLOCK`: `write` waits for room, then raises QueueFullError. `DROP_OLDEST`: the oldest observations make room; they
-    are counted and reported. `RAISE`: `write` raises QueueFullError at once.
+    `BLOCK`: the call waits for room, then raises QueueFullError. `DROP_OLDEST`: the oldest items make room; they are
+    counted and reported. `RAISE`: the call raises QueueFullError at once.
     """
 
     BLOCK = "block"
@@ -38,60 +34,9 @@ class Overflow(StrEnum):
     RAISE = "raise"
 
 
-class FailureKind(StrEnum):
-    """Why observations that a writer had taken are not stored.
-
-    `REJECTED`: the server refused them one by one. `FAILED`: a whole batch was refused, or failed in a way that another
-    try does not mend. `DROPPED`: they made room for newer ones. `UNSENT`: the writer was closed before they were
-    answered; those under way at that moment may be stored all the same.
-    """
-
-    REJECTED = "rejected"
-    FAILED = "failed"
-    DROPPED = "dropped"
-    UNSENT = "unsent"
-
-
-@dataclass(frozen=True, slots=True)
-class WriteFailure:
-    """What a writer reports to `on_error`: why (`kind`) how many (`count`) observations are not stored.
-
-    `errors` are the server's words on refused ones, at most 100; `error` is what a whole batch failed with.
-    """
-
-    kind: FailureKind
-    count: int
-    errors: tuple[WriteError, ...] = ()
-    error: Exception | None = None
-    encoded: tuple[bytes, ...] = field(default=(), repr=False)
-
-    def observations(self) -> Iterator[Observation]:
-        """Yields the observations, to keep or to write them elsewhere.
-
-        Of refused ones those that `errors` names, of the other kinds all of them; dropped ones are gone.
-        """
-        for data in self.encoded:
-            yield _decode.observation(common_pb2.Observation.FromString(data))
-
-    def __str__(self) -> str:
-        text = f"{self.count} observations were not stored ({self.kind})"
-        if self.errors:
-            first = "; ".join(f"{e.subject} {e.metric}: {e.reason}: {e.message}" for e in self.errors[:3])
-            return f"{text}: {first}" + ("; ..." if self.count > 3 else "")
-        return f"{text}: {self.error}" if self.error is not None else text
-
-
-OnError: TypeAlias = Callable[[WriteFailure], None]
-
-
-def log_failure(failure: WriteFailure) -> None:
-    """Logs a warning: what a writer does that has no `on_error`."""
-    logger.warning("%s", failure)
-
-
 @dataclass(frozen=True, slots=True)
 class WriterStats:
-    """The books of a writer since it began: every observation it took is in exactly one of these counts.
+    """The books of a writer since it began: every observation, or emit, it took is in exactly one of these counts.
 
     `queued` wait or are under way, `accepted` are durable, and for the others see `FailureKind`. Beside them `batches`
     counts requests answered, `retries` attempts that were repeated.
@@ -108,11 +53,24 @@ class WriterStats:
 
 
 class QueueFullError(RuntimeError):
-    """The writer's queue is full; the observation was not taken."""
+    """The writer's queue is full; the observation, or emit, was not taken."""
 
 
 class WriterClosedError(RuntimeError):
-    """The writer is closed; the observation was not taken."""
+    """The writer is closed; the observation, or emit, was not taken."""
+
+
+class WriterArguments(TypedDict, total=False):
+    """How a writer collects: the arguments of `MetricWriter`, which explains them, beside `on_error`."""
+
+    max_batch_items: int
+    max_batch_bytes: int
+    max_batch_age: float
+    max_queue_items: int
+    max_queue_bytes: int
+    overflow: Overflow | str
+    block_timeout: float | None
+    close_timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,33 +98,15 @@ class WriterOptions:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Observations, encoded, that go to the server as one request: always the same bytes, so a repeat counts once."""
+    """Items, encoded, that go to the server as one request."""
 
     items: tuple[bytes, ...]
     first: int
     request_id: str = field(default_factory=new_request_id)
 
-    def body(self) -> bytes:
-        """Returns the WriteMetricsRequest on the wire: a repeated message field is tag, length and bytes, in a row."""
-        pieces: list[bytes] = []
-        for item in self.items:
-            pieces += (_OBSERVATIONS_TAG, _varint(len(item)), item)
-        request_id = self.request_id.encode("ascii")
-        pieces += (_REQUEST_ID_TAG, _varint(len(request_id)), request_id)
-        return b"".join(pieces)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
 
 class BatchQueue:
-    """A bounded queue of encoded observations. Every one has a number, counted from 0 in the order of arrival."""
+    """A bounded queue of encoded items. Every one has a number, counted from 0 in the order of arrival."""
 
     def __init__(self, options: WriterOptions) -> None:
         self._options = options
@@ -179,12 +119,12 @@ class BatchQueue:
 
     @property
     def head(self) -> int:
-        """The number of the oldest observation, or of the next to come."""
+        """The number of the oldest item, or of the next to come."""
         return self._head
 
     @property
     def next(self) -> int:
-        """The number of the next observation to come."""
+        """The number of the next item to come."""
         return self._head + len(self._items)
 
     def fits(self, size: int) -> bool:
@@ -217,7 +157,7 @@ class BatchQueue:
         return max(0.0, self._items[0][1] + self._options.max_batch_age - now)
 
     def take(self) -> Batch:
-        """Removes and returns the oldest observations, as many as make a batch, at least one."""
+        """Removes and returns the oldest items, as many as make a batch, at least one."""
         first, count, size = self._head, 0, 0
         for encoded, _ in islice(self._items, self._options.max_batch_items):
             if count and size + len(encoded) > self._options.max_batch_bytes:
@@ -234,16 +174,6 @@ class BatchQueue:
         self._bytes -= len(encoded)
         self._head += 1
         return encoded
-
-
-def rejected(batch: Batch, response: metrics_service_pb2.WriteMetricsResponse) -> WriteFailure | None:
-    """Returns the report on what the server refused of a batch, None when it took everything."""
-    if not response.rejected_count:
-        return None
-    errors = _decode.write_errors(response.errors)
-    named: Iterable[int] = dict.fromkeys(error.index for error in errors)
-    encoded = tuple(batch.items[index] for index in named if 0 <= index < len(batch.items))
-    return WriteFailure(FailureKind.REJECTED, response.rejected_count, errors, None, encoded)
 
 
 def may_pass(error: Exception) -> bool:
@@ -263,7 +193,7 @@ def pause(policy: RetryPolicy, attempt: int, error: Exception, jitter: _retry.Ji
     return wait
 
 
-def settled(books: WriterStats, batch: Batch, failure: WriteFailure | None) -> WriterStats:
+def settled(books: WriterStats, batch: Batch, failure: Failure[Any] | None) -> WriterStats:
     """Returns the books after a batch was answered, or failed for good."""
     lost = failure.count if failure is not None else 0
     failed = lost if failure is not None and failure.kind is FailureKind.FAILED else 0

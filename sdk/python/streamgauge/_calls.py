@@ -18,9 +18,8 @@ import grpc
 from streamgauge import _forks, _retry
 from streamgauge._connection import Connection
 from streamgauge._method import Deserializer, Metadata, Method, Serializer, inherited, or_none
-from streamgauge._service_config import WRITE_METRICS, RetryPolicy, ServiceConfig, load
+from streamgauge._service_config import RetryPolicy, ServiceConfig, load
 from streamgauge.errors import from_rpc_error
-from streamgauge.v1 import metrics_service_pb2
 
 logger = logging.getLogger("streamgauge")
 
@@ -142,11 +141,10 @@ class UnaryCall(Method[CallingChannel]):
             attempt += 1
 
 
-def raw_writes(channel: CallingChannel) -> tuple[UnaryCall, RetryPolicy]:
-    """Returns WriteMetrics for requests that are encoded already, never tried again, and its back-off."""
-    policy, backoff = load().writes()
-    decode = metrics_service_pb2.WriteMetricsResponse.FromString
-    return UnaryCall(channel, WRITE_METRICS, None, decode, policy), backoff
+def raw_writes(channel: CallingChannel, path: str, decode: Deserializer) -> tuple[UnaryCall, RetryPolicy]:
+    """Returns a method for requests that are encoded already, never tried again, and its back-off."""
+    policy, backoff = load().writes(path)
+    return UnaryCall(channel, path, None, decode, policy), backoff
 
 
 class _Requests:

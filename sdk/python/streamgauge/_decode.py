@@ -13,6 +13,7 @@ from streamgauge import resources, results
 from streamgauge._encode import EPOCH
 from streamgauge.enums import (
     Aggregate,
+    MetricDirection,
     MetricKind,
     PartCombination,
     Scalar,
@@ -41,6 +42,7 @@ def _by_number(kind: type[_E], wrapper: Any, prefix: str) -> dict[int, _E]:
 
 _SUBJECT_KINDS = _by_number(SubjectKind, common_pb2.SubjectKind, "SUBJECT_KIND_")
 _METRIC_KINDS = _by_number(MetricKind, common_pb2.MetricKind, "METRIC_KIND_")
+_DIRECTIONS = _by_number(MetricDirection, common_pb2.MetricDirection, "METRIC_DIRECTION_")
 _VALUE_TYPES = _by_number(ValueType, common_pb2.ValueType, "VALUE_TYPE_")
 _AGGREGATES = _by_number(Aggregate, common_pb2.Aggregate, "AGGREGATE_")
 _PARTS = _by_number(PartCombination, common_pb2.PartCombination, "PART_COMBINATION_")
@@ -116,6 +118,9 @@ def descriptor(message: common_pb2.MetricDescriptor) -> resources.MetricDescript
         etag=message.etag,
         create_time=_maybe(message, "create_time"),
         update_time=_maybe(message, "update_time"),
+        min_value=message.min_value if message.HasField("min_value") else None,
+        max_value=message.max_value if message.HasField("max_value") else None,
+        direction=_DIRECTIONS.get(message.direction, MetricDirection.UNKNOWN) if message.direction else None,
     )
 
 
@@ -149,12 +154,13 @@ def server_info(message: server_service_pb2.GetServerInfoResponse) -> resources.
 def write_errors(messages: Iterable[metrics_service_pb2.WriteError]) -> tuple[WriteError, ...]:
     """Returns the refused items of a write."""
     return tuple(
-        WriteError(m.index, m.subject, m.metric, _reason(m.reason), m.message)  # index as the server counts
+        WriteError(m.index, m.subject, m.metric, reason(m.reason), m.message)  # index as the server counts
         for m in messages
     )
 
 
-def _reason(number: int) -> str:
+def reason(number: int) -> str:
+    """Returns the name of an error reason, without its prefix; the number of one that this version does not know."""
     value = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(number)
     return value.name.removeprefix("ERROR_REASON_") if value is not None else str(number)
 
@@ -211,6 +217,8 @@ def _column(message: common_pb2.WindowColumn, windows: int) -> results.Column:
         _AGGREGATES.get(message.aggregate, Aggregate.UNKNOWN),
         _ARRAYS[member] if member else ValueType.UNKNOWN,
         tuple(values),
+        _VALUE_TYPES.get(message.sample_type, ValueType.UNKNOWN),
+        scalar(message.of_value),
     )
 
 

@@ -12,7 +12,7 @@ from google.protobuf import timestamp_pb2
 
 from streamgauge.enums import Scalar, WindowUnit
 from streamgauge.observations import Observation, Window
-from streamgauge.v1 import common_pb2, source_service_pb2
+from streamgauge.v1 import asset_metric_service_pb2, common_pb2, source_service_pb2
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -24,6 +24,8 @@ _PREFIXES: dict[str, tuple[Any, str]] = {
     "SubjectKind": (common_pb2.SubjectKind, "SUBJECT_KIND_"),
     "MetricKind": (common_pb2.MetricKind, "METRIC_KIND_"),
     "ValueType": (common_pb2.ValueType, "VALUE_TYPE_"),
+    "AssetValueType": (asset_metric_service_pb2.AssetValueType, "ASSET_VALUE_TYPE_"),
+    "MetricDirection": (common_pb2.MetricDirection, "METRIC_DIRECTION_"),
     "Aggregate": (common_pb2.Aggregate, "AGGREGATE_"),
     "PartCombination": (common_pb2.PartCombination, "PART_COMBINATION_"),
     "CounterMode": (common_pb2.CounterMode, "COUNTER_MODE_"),

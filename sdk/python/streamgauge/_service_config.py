@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 WRITE_METRICS = "/streamgauge.v1.MetricsService/WriteMetrics"
+BATCH_EMIT = "/streamgauge.v1.AssetMetricService/BatchEmitAssetMetrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class RetryPolicy:
 class MethodPolicy:
     """How a method is called: its default deadline in seconds, and its retries; no policy means that it is not retried.
 
-    Only calls that may be repeated have a policy: reads, a revocation, and WriteMetrics by its request id.
+    Only calls that may be repeated have a policy: reads, a revocation, and writes by their request id.
     """
 
     timeout: float | None
@@ -51,11 +52,11 @@ class ServiceConfig:
         """Returns the policy of a method by its full path, such as `/streamgauge.v1.SourceService/GetSource`."""
         return self.methods[path]
 
-    def writes(self) -> tuple[MethodPolicy, RetryPolicy]:
-        """Returns how a writer sends: the policy of WriteMetrics without its retries, and its back-off."""
-        policy = self.policy(WRITE_METRICS)
+    def writes(self, path: str) -> tuple[MethodPolicy, RetryPolicy]:
+        """Returns how a writer sends by a method: the method's policy without its retries, and its back-off."""
+        policy = self.policy(path)
         if policy.retry is None:
-            raise ValueError(f"the service config has no retryPolicy for {WRITE_METRICS}")
+            raise ValueError(f"the service config has no retryPolicy for {path}")
         return replace(policy, retry=None), policy.retry
 
 

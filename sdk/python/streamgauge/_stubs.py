@@ -9,12 +9,14 @@ import grpc.aio
 
 from streamgauge._aio_calls import AsyncCallingChannel
 from streamgauge._calls import CallingChannel
+from streamgauge.v1.asset_metric_service_pb2_grpc import AssetMetricServiceStub
 from streamgauge.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from streamgauge.v1.server_service_pb2_grpc import ServerServiceStub
 from streamgauge.v1.source_service_pb2_grpc import SourceServiceStub
 from streamgauge.v1.token_service_pb2_grpc import TokenServiceStub
 
 if TYPE_CHECKING:
+    from streamgauge.v1.asset_metric_service_pb2_grpc import AssetMetricServiceAsyncStub
     from streamgauge.v1.metrics_service_pb2_grpc import MetricsServiceAsyncStub
     from streamgauge.v1.server_service_pb2_grpc import ServerServiceAsyncStub
     from streamgauge.v1.source_service_pb2_grpc import SourceServiceAsyncStub
@@ -33,6 +35,7 @@ class Stubs:
         stand_in = cast(grpc.Channel, channel)
         self.sources: SourceServiceStub = SourceServiceStub(stand_in)
         self.metrics: MetricsServiceStub = MetricsServiceStub(stand_in)
+        self.assets: AssetMetricServiceStub = AssetMetricServiceStub(stand_in)
         self.tokens: TokenServiceStub = TokenServiceStub(stand_in)
         self.server: ServerServiceStub = ServerServiceStub(stand_in)
 
@@ -44,5 +47,6 @@ class AsyncStubs:
         stand_in = cast(grpc.aio.Channel, channel)
         self.sources: SourceServiceAsyncStub = SourceServiceStub(stand_in)
         self.metrics: MetricsServiceAsyncStub = MetricsServiceStub(stand_in)
+        self.assets: AssetMetricServiceAsyncStub = AssetMetricServiceStub(stand_in)
         self.tokens: TokenServiceAsyncStub = TokenServiceStub(stand_in)
         self.server: ServerServiceAsyncStub = ServerServiceStub(stand_in)

@@ -1,4 +1,4 @@
-"""The queue and the thread behind a `MetricWriter`. `_aio_worker` is its twin."""
+"""The queue and the thread behind a writer. `_aio_worker` is its twin."""
 
 from __future__ import annotations
 
@@ -9,41 +9,47 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from types import TracebackType
+from typing import Any, Generic, Self
 
 from streamgauge import _forks
 from streamgauge._batches import (
     Batch,
     BatchQueue,
-    FailureKind,
-    OnError,
     Overflow,
     QueueFullError,
-    WriteFailure,
     WriterClosedError,
     WriterOptions,
     WriterStats,
     may_pass,
     pause,
-    rejected,
     settled,
 )
-from streamgauge._calls import Clock
+from streamgauge._calls import CallingChannel, Clock, raw_writes
+from streamgauge._failures import FailureKind, FailureT
 from streamgauge._service_config import RetryPolicy
-from streamgauge.v1 import metrics_service_pb2
+from streamgauge._wires import Wire
 
 logger = logging.getLogger("streamgauge")
 
 _IDLE = 60.0  # seconds after which a thread with nothing to do looks whether it is still wanted
 
-Send = Callable[[bytes], metrics_service_pb2.WriteMetricsResponse]
+Send = Callable[[bytes], Any]
 
 
-class Worker:
-    """The queue and the thread behind a `MetricWriter`, apart from it so that the thread does not keep it alive."""
+class Worker(Generic[FailureT]):
+    """The queue and the thread behind a writer, apart from it so that the thread does not keep it alive."""
 
     def __init__(
-        self, send: Send, policy: RetryPolicy, options: WriterOptions, on_error: OnError, clock: Clock | None = None
+        self,
+        wire: Wire[FailureT],
+        send: Send,
+        policy: RetryPolicy,
+        options: WriterOptions,
+        on_error: Callable[[FailureT], None],
+        clock: Clock | None = None,
     ) -> None:
+        self._wire = wire
         self._send = send
         self._policy = policy
         self._options = options
@@ -58,7 +64,7 @@ class Worker:
         self._changed = threading.Condition()
         self._queue = BatchQueue(self._options)
         self._under_way: Batch | None = None
-        self._flush_before = 0  # observations of a lower number are to be sent now
+        self._flush_before = 0  # items of a lower number are to be sent now
         self._dropped = 0  # not reported yet
         self._abandoned = False
         self._books = WriterStats()
@@ -75,9 +81,9 @@ class Worker:
             return replace(self._books, queued=self._waiting())
 
     def put(self, encoded: bytes) -> None:
-        """Takes one encoded observation. QueueFullError, WriterClosedError."""
+        """Takes one encoded item. QueueFullError, WriterClosedError."""
         if len(encoded) > self._options.max_queue_bytes:
-            raise ValueError(f"an observation of {len(encoded)} bytes does not fit into the queue")
+            raise ValueError(f"one of {len(encoded)} bytes among the {self._wire.noun} does not fit into the queue")
         with self._changed:
             self._check_open()
             self._start()
@@ -94,7 +100,7 @@ class Worker:
             self._flush_before = max(self._flush_before, target)
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._answered(target), timeout):
-                raise TimeoutError(f"{self._waiting()} observations are not answered after {timeout} s")
+                raise TimeoutError(f"{self._waiting()} {self._wire.noun} are not answered after {timeout} s")
 
     def stop(self) -> None:
         """Takes no more and lets the thread end when everything is sent. Does not wait."""
@@ -102,7 +108,7 @@ class Worker:
         thread = self._thread
         if thread is not None and thread.is_alive() and self._changed.acquire(blocking=False):
             # Called by the garbage collector, perhaps amid any other code: so never wait for the lock. A thread that is
-            # not told looks by itself, when its oldest observation is due or `_IDLE` is over.
+            # not told looks by itself, when its oldest item is due or `_IDLE` is over.
             self._changed.notify_all()
             self._changed.release()
 
@@ -119,7 +125,7 @@ class Worker:
             self._changed.notify_all()
         self._report_dropped()
         if unsent:
-            self._report(WriteFailure(FailureKind.UNSENT, len(unsent), encoded=unsent))
+            self._report(self._wire.failure(FailureKind.UNSENT, len(unsent), encoded=unsent))
         _workers.discard(self)
 
     # --- With the lock held -------------------------------------------------------------------------------------------
@@ -153,7 +159,7 @@ class Worker:
             self._check_open()
             if room:
                 return
-        raise QueueFullError(f"the writer's queue is full: {len(self._queue)} observations wait")
+        raise QueueFullError(f"the writer's queue is full: {len(self._queue)} {self._wire.noun} wait")
 
     def _next_batch(self) -> Batch | None:
         """Waits for a batch to be due. None when the thread has nothing more to do."""
@@ -186,9 +192,9 @@ class Worker:
                     self._under_way = None
                 self._changed.notify_all()
 
-    def _deliver(self, batch: Batch) -> WriteFailure | None:
+    def _deliver(self, batch: Batch) -> FailureT | None:
         """Sends a batch, as often as needed, enters the outcome into the books, and returns what is to be reported."""
-        body = batch.body()
+        body = self._wire.body(batch)
         attempt = 1
         while True:
             try:
@@ -196,15 +202,15 @@ class Worker:
             except Exception as error:
                 if not may_pass(error):
                     return self._settle(
-                        batch, WriteFailure(FailureKind.FAILED, len(batch.items), (), error, batch.items)
+                        batch, self._wire.failure(FailureKind.FAILED, len(batch.items), (), error, batch.items)
                     )
                 if not self._pause(attempt, error):
                     return None
                 attempt += 1
             else:
-                return self._settle(batch, rejected(batch, response))
+                return self._settle(batch, self._wire.rejected(batch, response))
 
-    def _settle(self, batch: Batch, failure: WriteFailure | None) -> WriteFailure | None:
+    def _settle(self, batch: Batch, failure: FailureT | None) -> FailureT | None:
         with self._changed:
             if self._abandoned:  # reported as unsent already
                 return None
@@ -225,16 +231,59 @@ class Worker:
         with self._changed:
             count, self._dropped = self._dropped, 0
         if count:
-            self._report(WriteFailure(FailureKind.DROPPED, count))
+            self._report(self._wire.failure(FailureKind.DROPPED, count))
 
-    def _report(self, failure: WriteFailure) -> None:
+    def _report(self, failure: FailureT) -> None:
         try:
             self._on_error(failure)
         except Exception:
             logger.exception("on_error failed; it was to be told: %s", failure)
 
 
-_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+class Writer(Generic[FailureT]):
+    """What writers have in common: flushing, closing, the books. See `MetricWriter` and `AssetWriter`."""
+
+    def __init__(
+        self,
+        wire: Wire[FailureT],
+        channel: CallingChannel,
+        options: WriterOptions,
+        on_error: Callable[[FailureT], None],
+    ) -> None:
+        send, policy = raw_writes(channel, wire.method, wire.decode)
+        self._worker = Worker(wire, send, policy, options, on_error)
+        # A writer that nobody holds any more ends its thread once everything is sent.
+        weakref.finalize(self, self._worker.stop).atexit = False
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Sends everything taken so far and returns when it is answered. TimeoutError when `timeout` seconds pass.
+
+        An answer may be a refusal: see `stats` and `on_error`.
+        """
+        self._worker.flush(timeout)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Takes no more, sends what is left within `timeout` seconds (default `close_timeout`), reports the rest.
+
+        Closing twice is fine.
+        """
+        self._worker.close(timeout)
+
+    @property
+    def stats(self) -> WriterStats:
+        """The books of this writer, consistent in themselves."""
+        return self._worker.stats
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_workers: weakref.WeakSet[Worker[Any]] = weakref.WeakSet()
 """Those that may have something to send. A running thread keeps its worker alive, also when the writer is gone."""
 
 

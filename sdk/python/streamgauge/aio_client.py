@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from streamgauge._aio_calls import AsyncCallingChannel, AsyncUnaryCall, raw_writes
+from streamgauge._aio_calls import AsyncCallingChannel
 from streamgauge._connection import DEFAULT_TARGET, CertificatePair, Connection, Tls, Token, from_env
-from streamgauge._service_config import RetryPolicy
 from streamgauge._stubs import AsyncStubs
+from streamgauge.assets import AsyncAssets
 from streamgauge.metrics import AsyncMetrics
 from streamgauge.server import AsyncServer
 from streamgauge.sources import AsyncSources
@@ -50,12 +50,9 @@ class AsyncClient:
         self.stubs = AsyncStubs(channel)
         self.sources = AsyncSources(self.stubs.sources)
         self.metrics = AsyncMetrics(self.stubs.metrics)
+        self.assets = AsyncAssets(self.stubs.assets, channel)
         self.tokens = AsyncTokens(self.stubs.tokens)
         self.server = AsyncServer(self.stubs.server)
-
-    def _raw_writes(self) -> tuple[AsyncUnaryCall, RetryPolicy]:
-        """Returns what a writer sends encoded batches with, and the back-off of its retries, which it does itself."""
-        return raw_writes(self._channel)
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:

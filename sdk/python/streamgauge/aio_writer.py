@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
 from streamgauge import _encode
-from streamgauge._aio_worker import AsyncWorker
-from streamgauge._batches import (
-    OnError,
-    Overflow,
-    WriterOptions,
-    WriterStats,
-    log_failure,
-)
+from streamgauge._aio_worker import AsyncWriter
+from streamgauge._batches import Overflow, WriterOptions
+from streamgauge._failures import OnError, WriteFailure, log_failure
+from streamgauge._wires import OBSERVATIONS
 from streamgauge.aio_client import AsyncClient
 from streamgauge.enums import Scalar
 from streamgauge.observations import Observation
 
 
-class AsyncMetricWriter:
+class AsyncMetricWriter(AsyncWriter[WriteFailure]):
     """Collects observations and writes them in batches from a task of the running event loop.
 
     Arguments and behaviour are those of `MetricWriter`, with these differences: `write`, `flush` and `close` are
@@ -58,10 +51,7 @@ class AsyncMetricWriter:
             block_timeout,
             close_timeout,
         )
-        send, policy = client._raw_writes()
-        self._worker = AsyncWorker(send, policy, options, on_error)
-        # A writer that nobody holds any more ends its task once everything is sent.
-        weakref.finalize(self, self._worker.stop).atexit = False
+        super().__init__(OBSERVATIONS, client._channel, options, on_error)
 
     async def write(
         self,
@@ -82,24 +72,3 @@ class AsyncMetricWriter:
         """Takes one observation; see `write`."""
         o = observation
         await self.write(o.subject, o.values, o.time, o.part, o.start_time)
-
-    async def flush(self, timeout: float | None = None) -> None:
-        """Sends everything taken so far and returns when it is answered. TimeoutError when `timeout` seconds pass."""
-        await self._worker.flush(timeout)
-
-    async def close(self, timeout: float | None = None) -> None:
-        """Takes no more, sends what is left within `timeout` seconds (default `close_timeout`), reports the rest."""
-        await self._worker.close(timeout)
-
-    @property
-    def stats(self) -> WriterStats:
-        """The books of this writer."""
-        return self._worker.stats
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()

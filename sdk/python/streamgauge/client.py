@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from streamgauge._calls import CallingChannel, UnaryCall, raw_writes
+from streamgauge._calls import CallingChannel
 from streamgauge._connection import DEFAULT_TARGET, CertificatePair, Connection, Tls, Token, from_env
-from streamgauge._service_config import RetryPolicy
 from streamgauge._stubs import Stubs
+from streamgauge.assets import Assets
 from streamgauge.metrics import Metrics
 from streamgauge.server import Server
 from streamgauge.sources import Sources
@@ -40,6 +40,7 @@ class Client:
     Attributes:
         sources: Streaming sources and their metrics.
         metrics: Writing and reading metrics of any subject.
+        assets: Data assets and the metrics that are emitted on them.
         tokens: Access tokens.
         server: What the server says of itself.
         stubs: The generated stubs, for what this class does not offer.
@@ -69,12 +70,9 @@ class Client:
         self.stubs = Stubs(channel)
         self.sources = Sources(self.stubs.sources)
         self.metrics = Metrics(self.stubs.metrics)
+        self.assets = Assets(self.stubs.assets, channel)
         self.tokens = Tokens(self.stubs.tokens)
         self.server = Server(self.stubs.server)
-
-    def _raw_writes(self) -> tuple[UnaryCall, RetryPolicy]:
-        """Returns what a writer sends encoded batches with, and the back-off of its retries, which it does itself."""
-        return raw_writes(self._channel)
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from streamgauge.enums import Scalar, ValueType
 if TYPE_CHECKING:
     import pandas
 
+    from streamgauge.asset_metrics import AssetLatestResult, AssetMoment, Emit
     from streamgauge.frames import Frame
     from streamgauge.results import Column, LatestValue, QueryResult, TimeSeries, TimeSummary
 
@@ -53,7 +54,10 @@ def from_time_series(series: TimeSeries) -> pandas.DataFrame:
 
 
 def from_query(result: QueryResult) -> pandas.DataFrame:
-    """Returns a row per window, columns by (subject, part, metric, aggregate)."""
+    """Returns a row per window, columns by (subject, part, metric, aggregate).
+
+    Two more levels, sample type and value, where these four do not tell the columns apart.
+    """
     pd = _pandas()
     keyed = [
         ((series.subject, series.part, column.metric, str(column.aggregate)), column)
@@ -62,7 +66,11 @@ def from_query(result: QueryResult) -> pandas.DataFrame:
     ]
     frame: pandas.DataFrame = _table(enumerate(column for _, column in keyed), result.bounds)
     names = ["subject", "part", "metric", "aggregate"]
-    frame.columns = pd.MultiIndex.from_tuples([key for key, _ in keyed], names=names) if keyed else frame.columns
+    keys: list[tuple[Any, ...]] = [key for key, _ in keyed]
+    if len(set(keys)) < len(keys) or any(column.of_value is not None for _, column in keyed):
+        names += ["sample_type", "of_value"]
+        keys = [(*key, str(column.sample_type), column.of_value) for key, column in keyed]
+    frame.columns = pd.MultiIndex.from_tuples(keys, names=names) if keyed else frame.columns
     return frame
 
 
@@ -107,6 +115,84 @@ def from_latest(
     return frame
 
 
+def from_moments(moments: Sequence[AssetMoment]) -> pandas.DataFrame:
+    """Returns a row per moment, a column per metric in the order of first sight."""
+    pd = _pandas()
+    metrics = list(dict.fromkeys(name for moment in moments for name in moment.metrics))
+    arrays = {name: _mixed([m[name].value if name in m.metrics else None for m in moments]) for name in metrics}
+    index = pd.DatetimeIndex([moment.time for moment in moments], dtype="datetime64[us, UTC]", name="time")
+    frame: pandas.DataFrame = pd.DataFrame(arrays, index=index)
+    frame.columns.name = "metric"
+    return frame
+
+
+def _mixed(values: list[Scalar | None]) -> Any:
+    """Returns a nullable array of the one type that all values have, of objects where there are several."""
+    kinds = {type(value) for value in values if value is not None}
+    return _array(values, _VALUE_TYPES[kinds.pop()] if len(kinds) == 1 else ValueType.UNKNOWN)
+
+
+_VALUE_TYPES: dict[type, ValueType] = {
+    float: ValueType.DOUBLE,
+    int: ValueType.INT64,
+    bool: ValueType.BOOL,
+    str: ValueType.STRING,
+}
+
+
+def from_asset_latest(result: AssetLatestResult) -> pandas.DataFrame:
+    """Returns a row per asset and metric."""
+    pd = _pandas()
+    rows = [(asset.asset, value) for asset in result.assets.values() for value in asset.metrics.values()]
+    frame: pandas.DataFrame = pd.DataFrame(
+        {
+            "value": pd.Series([value.value for _, value in rows], dtype="object"),
+            "value_type": pd.array([str(value.value_type) for _, value in rows], dtype="string"),
+            "time": pd.Series([value.time for _, value in rows], dtype="datetime64[us, UTC]"),
+            "age": pd.Series([value.age for _, value in rows], dtype="timedelta64[us]"),
+        }
+    )
+    keys = [[asset for asset, _ in rows], [value.name for _, value in rows]]
+    frame.index = pd.MultiIndex.from_arrays(keys, names=["asset", "metric"])
+    return frame
+
+
+def to_emits(
+    frame: pandas.DataFrame, asset: str | None, *, time: str | None, asset_column: str | None, run_id: str
+) -> Iterator[Emit]:
+    """Yields an emit per row that has a value. ValueError unless either `asset` or `asset_column` is given."""
+    from streamgauge.asset_metrics import Emit
+
+    if (asset is None) == (asset_column is None):
+        raise ValueError("give either asset or asset_column")
+    moments = _moments(frame, time).to_pydatetime()
+    assets = [asset] * len(frame) if asset_column is None else frame[asset_column].tolist()
+    keys = [column for column in (time, asset_column) if column is not None]
+    columns = {str(name): _values(column) for name, column in frame.drop(columns=keys).items()}
+    for row, (moment, of) in enumerate(zip(moments, assets, strict=True)):
+        if not isinstance(of, str):
+            raise ValueError(f"row {row} has no asset in {asset_column!r}")
+        cells = ((name, values[row]) for name, values in columns.items())
+        metrics = {name: value for name, value in cells if value is not None}
+        if metrics:
+            yield Emit(of, metrics, moment, run_id)
+
+
+def _moments(frame: pandas.DataFrame, time: str | None) -> pandas.DatetimeIndex:
+    """Returns the moments of a DataFrame's rows. ValueError for moments that are missing or without a time zone."""
+    pd = _pandas()
+    moments = frame.index if time is None else pd.DatetimeIndex(frame[time])
+    if not isinstance(moments, pd.DatetimeIndex) or moments.tz is None:
+        where = "the index" if time is None else f"column {time!r}"
+        raise ValueError(
+            f"{where} must hold timezone-aware moments, for example through pandas.to_datetime(..., utc=True)"
+        )
+    if moments.hasnans:
+        raise ValueError("a moment is missing (NaT)")
+    utc: pandas.DatetimeIndex = moments.tz_convert("UTC")
+    return utc
+
+
 def to_frame(
     frame: pandas.DataFrame,
     subject: str,
@@ -118,19 +204,11 @@ def to_frame(
     """Returns the frame of a DataFrame whose columns are metrics. ValueError for moments without a time zone."""
     from streamgauge.frames import Frame
 
-    pd = _pandas()
-    moments = frame.index if time is None else pd.DatetimeIndex(frame[time])
-    if not isinstance(moments, pd.DatetimeIndex) or moments.tz is None:
-        where = "the index" if time is None else f"column {time!r}"
-        raise ValueError(
-            f"{where} must hold timezone-aware moments, for example through pandas.to_datetime(..., utc=True)"
-        )
-    if moments.hasnans:
-        raise ValueError("a moment is missing (NaT)")
+    moments = _moments(frame, time)
     metrics = frame if time is None else frame.drop(columns=[time])
     return Frame(
         subject,
-        times=moments.tz_convert("UTC").tz_localize(None).as_unit("us").to_numpy(),
+        times=moments.tz_localize(None).as_unit("us").to_numpy(),
         columns={str(name): _values(column) for name, column in metrics.items()},
         part=part,
         start_time=start_time,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from streamgauge import _decode
 from streamgauge._encode import enum_number
-from streamgauge.enums import Aggregate, MetricKind, PartCombination, SubjectKind
+from streamgauge.enums import Aggregate, MetricDirection, MetricKind, PartCombination, SubjectKind, ValueType
 from streamgauge.names import descriptor_name
 from streamgauge.paging import AsyncPager, Page, Pager
 from streamgauge.resources import MetricDescriptor
@@ -42,38 +42,64 @@ def _page(response: metrics_service_pb2.ListMetricDescriptorsResponse) -> Page[M
     return Page(tuple(map(_decode.descriptor, response.metric_descriptors)), response.next_page_token)
 
 
+class DescriptorChanges(TypedDict, total=False):
+    """What `update` and `declare` may be told of a metric. What is not given stays, or is the server's default.
+
+    `display_name`, `description`, `unit`: for people. `kind`: how the readings behave over time. `window_aggregate`,
+    `summary_aggregate`: what a query computes when it names no aggregate. `part_combination`: how the values of parts
+    become the subject's. `state_order`: texts from best to worst. `no_value`: the number that means "no value".
+    `min_value`, `max_value`: bounds of what may be written. `direction`: which way the metric gets better. Each of the
+    last four is taken away by None. With the `etag` of a descriptor read before, EtagMismatchError when somebody has
+    changed it since.
+    """
+
+    display_name: str | None
+    description: str | None
+    unit: str | None
+    kind: MetricKind | str | None
+    window_aggregate: Aggregate | str | None
+    summary_aggregate: Aggregate | str | None
+    part_combination: PartCombination | str | None
+    state_order: Iterable[str] | None
+    no_value: float | Literal[Keep.KEEP] | None
+    min_value: float | Literal[Keep.KEEP] | None
+    max_value: float | Literal[Keep.KEEP] | None
+    direction: MetricDirection | str | Literal[Keep.KEEP] | None
+    etag: str
+
+
+_ENUMS: dict[str, type[StrEnum]] = {
+    "kind": MetricKind,
+    "value_type": ValueType,
+    "window_aggregate": Aggregate,
+    "summary_aggregate": Aggregate,
+    "part_combination": PartCombination,
+    "direction": MetricDirection,
+}
+_CLEARABLE = ("no_value", "min_value", "max_value", "direction")
+"""Fields that may be without a value."""
+
+
 def _update(
-    name: str,
-    *,
-    display_name: str | None,
-    description: str | None,
-    unit: str | None,
-    kind: MetricKind | str | None,
-    window_aggregate: Aggregate | str | None,
-    summary_aggregate: Aggregate | str | None,
-    part_combination: PartCombination | str | None,
-    state_order: Iterable[str] | None,
-    no_value: float | Literal[Keep.KEEP] | None,
-    etag: str,
+    name: str, value_type: ValueType | str | None, changes: DescriptorChanges, *, declare: bool = False
 ) -> metrics_service_pb2.UpdateMetricDescriptorRequest:
-    changes: dict[str, object] = {
-        "display_name": display_name,
-        "description": description,
-        "unit": unit,
-        "kind": enum_number(MetricKind, kind) or None,
-        "window_aggregate": enum_number(Aggregate, window_aggregate) or None,
-        "summary_aggregate": enum_number(Aggregate, summary_aggregate) or None,
-        "part_combination": enum_number(PartCombination, part_combination) or None,
-        "state_order": None if state_order is None else list(state_order),
-    }
-    changes = {field: value for field, value in changes.items() if value is not None}
-    if no_value is not KEEP:
-        changes["no_value"] = no_value
-    if not changes:  # an empty mask would mean: everything
+    if unknown := changes.keys() - DescriptorChanges.__annotations__.keys():
+        raise TypeError(f"a metric descriptor has no {', '.join(sorted(unknown))}")
+    given: dict[str, Any] = {"value_type": value_type, **changes}
+    message = common_pb2.MetricDescriptor(name=name, etag=given.pop("etag", ""))
+    paths: list[str] = []
+    for field, value in given.items():
+        if value is KEEP or (value is None and field not in _CLEARABLE):
+            continue
+        paths.append(field)
+        if field == "state_order":
+            message.state_order.extend(value)
+        elif value is not None:
+            setattr(message, field, enum_number(_ENUMS[field], value) if field in _ENUMS else value)
+    if not paths:  # an empty mask would mean: everything
         raise ValueError("nothing to update: give at least one field")
-    message = common_pb2.MetricDescriptor(name=name, etag=etag, **changes)  # type: ignore[arg-type]
     return metrics_service_pb2.UpdateMetricDescriptorRequest(
-        metric_descriptor=message, update_mask=FieldMask(paths=list(changes))
+        metric_descriptor=message, update_mask=FieldMask(paths=paths), allow_missing=declare
     )
 
 
@@ -110,38 +136,40 @@ class Descriptors:
         metric: str,
         *,
         subject_kind: SubjectKind | str = SubjectKind.SOURCE,
-        display_name: str | None = None,
-        description: str | None = None,
-        unit: str | None = None,
-        kind: MetricKind | str | None = None,
-        window_aggregate: Aggregate | str | None = None,
-        summary_aggregate: Aggregate | str | None = None,
-        part_combination: PartCombination | str | None = None,
-        state_order: Iterable[str] | None = None,
-        no_value: float | Literal[Keep.KEEP] | None = KEEP,
-        etag: str = "",
+        value_type: ValueType | str | None = None,
         timeout: float | None = None,
+        **changes: Unpack[DescriptorChanges],
     ) -> MetricDescriptor:
-        """Changes what is given and leaves the rest; `no_value=None` takes the mark of "no value" away.
+        """Changes what is given and leaves the rest; see `DescriptorChanges`.
 
-        Stored samples stay as they are; what changes is how they are read. EtagMismatchError with an old `etag`.
+        Stored samples stay as they are; what changes is how they are read and what may be written. Only metrics of
+        assets may get another `value_type`. MetricNotFoundError, EtagMismatchError.
 
         Example:
             >>> client.metrics.descriptors.update("queueDepth", unit="messages", window_aggregate="max")
         """
-        request = _update(
-            descriptor_name(metric, subject_kind),
-            display_name=display_name,
-            description=description,
-            unit=unit,
-            kind=kind,
-            window_aggregate=window_aggregate,
-            summary_aggregate=summary_aggregate,
-            part_combination=part_combination,
-            state_order=state_order,
-            no_value=no_value,
-            etag=etag,
-        )
+        request = _update(descriptor_name(metric, subject_kind), value_type, changes)
+        return _decode.descriptor(self._stub.UpdateMetricDescriptor(request, timeout=timeout).metric_descriptor)
+
+    def declare(
+        self,
+        metric: str,
+        value_type: ValueType | str,
+        *,
+        subject_kind: SubjectKind | str,
+        timeout: float | None = None,
+        **changes: Unpack[DescriptorChanges],
+    ) -> MetricDescriptor:
+        """Says what a metric is, whether or not it was written before; see `DescriptorChanges`.
+
+        What is written to a declared metric of assets must be of its type, and is not guessed any more.
+
+        Example:
+            >>> client.metrics.descriptors.declare(
+            ...     "nullFraction", "number", subject_kind="assets", max_value=1, direction="lower_is_better"
+            ... )
+        """
+        request = _update(descriptor_name(metric, subject_kind), value_type, changes, declare=True)
         return _decode.descriptor(self._stub.UpdateMetricDescriptor(request, timeout=timeout).metric_descriptor)
 
 
@@ -179,31 +207,25 @@ class AsyncDescriptors:
         metric: str,
         *,
         subject_kind: SubjectKind | str = SubjectKind.SOURCE,
-        display_name: str | None = None,
-        description: str | None = None,
-        unit: str | None = None,
-        kind: MetricKind | str | None = None,
-        window_aggregate: Aggregate | str | None = None,
-        summary_aggregate: Aggregate | str | None = None,
-        part_combination: PartCombination | str | None = None,
-        state_order: Iterable[str] | None = None,
-        no_value: float | Literal[Keep.KEEP] | None = KEEP,
-        etag: str = "",
+        value_type: ValueType | str | None = None,
         timeout: float | None = None,
+        **changes: Unpack[DescriptorChanges],
     ) -> MetricDescriptor:
         """Changes what is given and leaves the rest. See `Descriptors.update`."""
-        request = _update(
-            descriptor_name(metric, subject_kind),
-            display_name=display_name,
-            description=description,
-            unit=unit,
-            kind=kind,
-            window_aggregate=window_aggregate,
-            summary_aggregate=summary_aggregate,
-            part_combination=part_combination,
-            state_order=state_order,
-            no_value=no_value,
-            etag=etag,
-        )
+        request = _update(descriptor_name(metric, subject_kind), value_type, changes)
+        response = await self._stub.UpdateMetricDescriptor(request, timeout=timeout)
+        return _decode.descriptor(response.metric_descriptor)
+
+    async def declare(
+        self,
+        metric: str,
+        value_type: ValueType | str,
+        *,
+        subject_kind: SubjectKind | str,
+        timeout: float | None = None,
+        **changes: Unpack[DescriptorChanges],
+    ) -> MetricDescriptor:
+        """Says what a metric is, whether or not it was written before. See `Descriptors.declare`."""
+        request = _update(descriptor_name(metric, subject_kind), value_type, changes, declare=True)
         response = await self._stub.UpdateMetricDescriptor(request, timeout=timeout)
         return _decode.descriptor(response.metric_descriptor)

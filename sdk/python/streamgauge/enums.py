@@ -33,13 +33,32 @@ class MetricKind(StrEnum):
 
 
 class ValueType(StrEnum):
-    """The type of a metric's values."""
+    """The type of a metric's values. `NUMBER` (doubles and integers) and `ANY` are for metrics of assets."""
 
     UNKNOWN = "unknown"
     DOUBLE = "double"
     INT64 = "int64"
     BOOL = "bool"
     STRING = "string"
+    NUMBER = "number"
+    ANY = "any"
+
+
+class AssetValueType(StrEnum):
+    """The type of a metric's value on an asset."""
+
+    UNKNOWN = "unknown"
+    STRING = "string"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+class MetricDirection(StrEnum):
+    """Which way a metric gets better."""
+
+    UNKNOWN = "unknown"
+    HIGHER_IS_BETTER = "higher_is_better"
+    LOWER_IS_BETTER = "lower_is_better"
 
 
 class Aggregate(StrEnum):
@@ -55,6 +74,7 @@ class Aggregate(StrEnum):
     LAST = "last"
     INCREASE = "increase"
     RATE = "rate"
+    TIME_IN_VALUE = "time_in_value"
 
 
 class PartCombination(StrEnum):

@@ -190,6 +190,10 @@ class SourceNotFoundError(NotFoundError, reason=Reason.SOURCE_NOT_FOUND):
     """There is no such source."""
 
 
+class AssetNotFoundError(NotFoundError, reason=Reason.ASSET_NOT_FOUND):
+    """There is no such asset."""
+
+
 class MetricNotFoundError(NotFoundError, reason=Reason.METRIC_NOT_FOUND):
     """There is no such metric."""
 
@@ -200,6 +204,10 @@ class TokenNotFoundError(NotFoundError, reason=Reason.TOKEN_NOT_FOUND):
 
 class SourceAlreadyExistsError(AlreadyExistsError, reason=Reason.SOURCE_ALREADY_EXISTS):
     """There is a source of this name."""
+
+
+class AssetAlreadyExistsError(AlreadyExistsError, reason=Reason.ASSET_ALREADY_EXISTS):
+    """There is an asset of this URN."""
 
 
 class EtagMismatchError(AbortedError, reason=Reason.ETAG_MISMATCH):

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from streamgauge.enums import Scalar, WindowUnit
+
+if TYPE_CHECKING:
+    from streamgauge.asset_metrics import BatchEmitResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,12 @@ class WriteError:
 class RejectedItemsError(Exception):
     """Raised by `raise_for_rejected`. `result` is the write's result; what it counts as accepted is stored."""
 
-    def __init__(self, result: WriteResult | ImportResult) -> None:
+    def __init__(self, result: WriteResult | ImportResult | BatchEmitResult) -> None:
         first = result.errors[0].message if result.errors else "no detail given"
         super().__init__(f"{result.rejected} items were refused; the first: {first}")
         self.result = result
 
-    def __reduce__(self) -> tuple[type[RejectedItemsError], tuple[WriteResult | ImportResult]]:
+    def __reduce__(self) -> tuple[type[RejectedItemsError], tuple[WriteResult | ImportResult | BatchEmitResult]]:
         return type(self), (self.result,)
 
 

@@ -1,4 +1,4 @@
-"""The things that the server keeps: sources, metric descriptors, tokens, and what it says of itself.
+"""The things that the server keeps: sources, assets, metric descriptors, tokens, and what it says of itself.
 
 All times are timezone-aware, UTC, with microseconds.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from streamgauge.enums import Aggregate, MetricKind, PartCombination, SubjectKind, ValueType
+from streamgauge.enums import Aggregate, MetricDirection, MetricKind, PartCombination, SubjectKind, ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,34 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Asset:
+    """A data asset, such as a table or a dashboard.
+
+    It is known by its `urn`. `name` is the resource name (`assets/` and 40 hexadecimal digits), derived from the URN;
+    `platform` is what the URN names, such as `postgres`, empty when it names none; `etag` changes with every update.
+    """
+
+    name: str
+    urn: str
+    platform: str
+    labels: Mapping[str, str]
+    etag: str
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def id(self) -> str:
+        """The last part of the name."""
+        return self.name.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
 class MetricDescriptor:
     """What a metric is, for all subjects of one kind.
 
     `window_aggregate` and `summary_aggregate` are what a query computes when it names no aggregate; `no_value` is the
-    number that means "no value" and is dropped on write.
+    number that means "no value" and is dropped on write. Numbers outside `min_value` to `max_value` are refused on
+    write; None is no bound. `direction` says which way the metric gets better, None that nobody has said.
     """
 
     name: str
@@ -60,6 +83,9 @@ class MetricDescriptor:
     etag: str
     create_time: datetime | None
     update_time: datetime | None
+    min_value: float | None = None
+    max_value: float | None = None
+    direction: MetricDirection | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,13 +31,17 @@ class MetricMetadata:
 class Column:
     """One aggregate of one metric: one value per window of the answer, None where the window holds no sample.
 
-    `value_type` is the type of the values; an answer without any value does not tell it (`UNKNOWN`).
+    `value_type` is the type of the values; an answer without any value does not tell it (`UNKNOWN`). `sample_type` is
+    the type of the samples that they are made of: a metric of assets may have a column for its numbers, one for its
+    booleans and one for its texts. With `Aggregate.TIME_IN_VALUE` there is a column per value, which is `of_value`.
     """
 
     metric: str
     aggregate: Aggregate
     value_type: ValueType
     values: tuple[Scalar | None, ...]
+    sample_type: ValueType = ValueType.UNKNOWN
+    of_value: Scalar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +166,30 @@ class Series:
     part: str
     columns: tuple[Column, ...]
 
-    def column(self, metric: str, aggregate: Aggregate | str | None = None) -> Column:
-        """Returns the column of a metric, and of an aggregate where there are several. KeyError when there is none."""
+    def column(
+        self,
+        metric: str,
+        aggregate: Aggregate | str | None = None,
+        *,
+        sample_type: ValueType | str | None = None,
+        of_value: Scalar | None = None,
+    ) -> Column:
+        """Returns the column of a metric; where there are several, the first that is as the other arguments say.
+
+        KeyError when there is none.
+
+        Example:
+            >>> open_ = series.column("status", "time_in_value", of_value="open")
+        """
         for column in self.columns:
-            if column.metric == metric and aggregate in (None, column.aggregate):
+            if (
+                column.metric == metric
+                and aggregate in (None, column.aggregate)
+                and sample_type in (None, column.sample_type)
+                and (of_value is None or (type(of_value), of_value) == (type(column.of_value), column.of_value))
+            ):
                 return column
-        raise KeyError((metric, aggregate))
+        raise KeyError((metric, aggregate, sample_type, of_value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +210,8 @@ class QueryResult:
     def to_dataframe(self) -> pandas.DataFrame:
         """Returns a DataFrame: a row per window, columns by (subject, part, metric, aggregate), exact nullable types.
 
-        Needs `streamgauge[pandas]`; ImportError says so otherwise.
+        Where that does not tell the columns apart (samples of several types, times in values), there are two more
+        levels, `sample_type` and `of_value`. Needs `streamgauge[pandas]`; ImportError says so otherwise.
         """
         from streamgauge import dataframes
 

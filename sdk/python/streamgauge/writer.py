@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
 from streamgauge import _encode
-from streamgauge._batches import (
-    OnError,
-    Overflow,
-    WriterOptions,
-    WriterStats,
-    log_failure,
-)
-from streamgauge._worker import Worker
+from streamgauge._batches import Overflow, WriterOptions
+from streamgauge._failures import OnError, WriteFailure, log_failure
+from streamgauge._wires import OBSERVATIONS
+from streamgauge._worker import Writer
 from streamgauge.client import Client
 from streamgauge.enums import Scalar
 from streamgauge.observations import Observation
 
 
-class MetricWriter:
+class MetricWriter(Writer[WriteFailure]):
     """Collects observations and writes them in batches from a background thread. Safe to share between threads.
 
     A batch goes out when it has `max_batch_items` observations or `max_batch_bytes`, or when its oldest observation is
@@ -81,10 +74,7 @@ class MetricWriter:
             block_timeout,
             close_timeout,
         )
-        send, policy = client._raw_writes()
-        self._worker = Worker(send, policy, options, on_error)
-        # A writer that nobody holds any more ends its thread once everything is sent.
-        weakref.finalize(self, self._worker.stop).atexit = False
+        super().__init__(OBSERVATIONS, client._channel, options, on_error)
 
     def write(
         self,
@@ -105,30 +95,3 @@ class MetricWriter:
         """Takes one observation; see `write`."""
         o = observation
         self.write(o.subject, o.values, o.time, o.part, o.start_time)
-
-    def flush(self, timeout: float | None = None) -> None:
-        """Sends everything taken so far and returns when it is answered. TimeoutError when `timeout` seconds pass.
-
-        An answer may be a refusal: see `stats` and `on_error`.
-        """
-        self._worker.flush(timeout)
-
-    def close(self, timeout: float | None = None) -> None:
-        """Takes no more, sends what is left within `timeout` seconds (default `close_timeout`), reports the rest.
-
-        Closing twice is fine.
-        """
-        self._worker.close(timeout)
-
-    @property
-    def stats(self) -> WriterStats:
-        """The books of this writer, consistent in themselves."""
-        return self._worker.stats
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

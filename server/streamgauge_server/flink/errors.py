@@ -45,7 +45,7 @@ class Unreachable(FlinkError):
 
 
 class NotFound(FlinkError):
-    """Flink says that it does not know the job or the savepoint operation (404)."""
+    """Flink says that it does not know the job or the savepoint operation."""
 
 
 class Refused(FlinkError):

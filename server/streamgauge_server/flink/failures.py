@@ -19,6 +19,8 @@ HISTORY_SIZE = 16
 """Entries that Flink remembers by default (`web.exception-history-size`), without telling of those it has dropped."""
 
 _LAST_CAUSE = "\nCaused by: "
+_MARKER_BYTES = 48
+"""Enough for the line that says how much was left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,8 @@ def cut_stack(stack: str, limit: int = MAX_STACK_BYTES) -> tuple[str, bool]:
     at = raw.rfind(_LAST_CAUSE.encode())
     if at >= 0:
         tail = raw[at:]
-    marker = f"\n… {len(raw) - limit} bytes left out …".encode()
-    room = limit - len(marker)
+    room = limit - _MARKER_BYTES
+    marker = f"\n… {len(raw) - room} bytes left out …".encode()
     tail = tail[: room // 2]
     head = raw[: room - len(tail)]
     if at >= 0 and len(head) > at:

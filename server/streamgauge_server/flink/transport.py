@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -24,6 +26,12 @@ _WORTH_A_THREAD = 256 * 1024
 
 _WRONG_PATH = ("Unable to load requested file ", "Not found: /")
 """How Flink's 404 begins where the path, and not the job, is unknown to it."""
+
+_JOB_UNKNOWN = "FlinkJobNotFoundException"
+"""Not every endpoint answers 404 for an unknown job: that of its status answers 500."""
+_INTERNAL, _ON_SERVER = "Internal server error.", "<Exception on server side:\n"
+_HEAD = 1_000
+"""Characters of an error, in which its class and message are."""
 
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT})
 
@@ -136,7 +144,10 @@ async def _meaning(status: int, raw: bytes) -> object:
         answer = None
     if _succeeded(status):
         return answer
-    told = _told(answer)
+    errors = _errors(answer)
+    told = _told(errors)
+    if any(_JOB_UNKNOWN in error for error in errors):
+        raise NotFound(told)
     if status == HTTPStatus.NOT_FOUND:
         if told and not told.startswith(_WRONG_PATH):
             raise NotFound(told)
@@ -157,12 +168,18 @@ def _reached_flink(status: int) -> bool:
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.SERVICE_UNAVAILABLE
 
 
-def _told(answer: object) -> str:
-    """Returns what Flink says of an error, one line; empty if the answer is not one of Flink's errors."""
+def _errors(answer: object) -> list[str]:
+    """Returns the heads of Flink's errors, none if the answer is something else."""
     errors = answer.get("errors") if isinstance(answer, dict) else None
     if not isinstance(errors, list):
-        return ""
-    return next((line for error in errors if isinstance(error, str) and (line := first_line(error))), "")
+        return []
+    return [error[:_HEAD].removeprefix(_ON_SERVER) for error in errors if isinstance(error, str)]
+
+
+def _told(errors: Sequence[str]) -> str:
+    """Returns the line that says most: the first one, or what follows a mere `Internal server error.`."""
+    lines = [line for error in errors if (line := first_line(error))]
+    return next((line for line in lines if line != _INTERNAL), "".join(lines[:1]))
 
 
 def _not_connected(error: httpx.TransportError) -> Unreachable:
@@ -173,8 +190,12 @@ def _not_connected(error: httpx.TransportError) -> Unreachable:
         if isinstance(cause, ssl.SSLError):
             reason = f"TLS with the cluster failed: {getattr(cause, 'verify_message', '') or cause.reason}"
             return Unreachable(Cause.CONNECTION, reason, may_have_arrived=False)
-        if isinstance(cause, OSError) and cause.strerror:
-            return Unreachable(Cause.CONNECTION, f"no connection: {cause.strerror}", may_have_arrived=False)
+        if isinstance(cause, socket.gaierror):
+            return Unreachable(Cause.CONNECTION, "no connection: the host is unknown", may_have_arrived=False)
+        if isinstance(cause, OSError) and cause.errno:
+            # The error's own text may name the address.
+            reason = f"no connection: {os.strerror(cause.errno)}"
+            return Unreachable(Cause.CONNECTION, reason, may_have_arrived=False)
         cause = cause.__cause__ or cause.__context__
     return Unreachable(Cause.CONNECTION, "no connection", may_have_arrived=False)
 

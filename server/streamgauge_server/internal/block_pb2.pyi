@@ -142,7 +142,9 @@ class Schema(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids of the metrics: double columns, integer, boolean, text columns; rising within each type."""
+        """Ids of the metrics: double columns, integer, boolean, text columns; rising within each type. A metric whose values are
+        of several types has a column of each, which are sparse and have no row in common.
+        """
 
     @_builtins.property
     def sparse(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -233,7 +235,9 @@ Global___Texts: _TypeAlias = Texts  # noqa: Y015
 
 @_typing.final
 class Summary(_message.Message):
-    """Aggregates of the samples of a block, per metric and bucket. A bucket is an hour, or the whole day."""
+    """Aggregates of the samples of a block, per metric, type and bucket. A bucket is an hour, or the whole day. Numbers of a
+    metric in a bucket are integers, or doubles where one of them is a double.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -361,11 +365,11 @@ class Latest(_message.Message):
 
     @_builtins.property
     def wide(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions in `LatestSchema.metrics` of the integers whose lifetime total lies outside 64 bits."""
+        """Positions in `LatestSchema.metrics` of the integers whose lifetime total lies outside 64 bits or is a double."""
 
     @_builtins.property
     def wide_lifetimes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Their lifetime totals, in decimal."""
+        """Their lifetime totals in decimal; doubles with a point or an exponent, or `inf` or `nan`."""
 
     def __init__(
         self,
@@ -397,6 +401,7 @@ class LatestSchema(_message.Message):
     PAIRS_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     pairs: _builtins.int
     """How many distinct pairs of moment and start time."""
     @_builtins.property
@@ -407,16 +412,23 @@ class LatestSchema(_message.Message):
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Ids of the metrics: doubles, integers, booleans, texts."""
 
+    @_builtins.property
+    def order(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Positions in `metrics` in the order in which the subject first reported them. Empty when that is the order of
+        `metrics`.
+        """
+
     def __init__(
         self,
         *,
         pairs: _builtins.int = ...,
         columns: _abc.Iterable[_builtins.int] | None = ...,
         metrics: _abc.Iterable[_builtins.int] | None = ...,
+        order: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "metrics", b"metrics", "pairs", b"pairs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "metrics", b"metrics", "order", b"order", "pairs", b"pairs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

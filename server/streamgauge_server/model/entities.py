@@ -99,7 +99,10 @@ ASSET_CHANGEABLE = ("labels",)
 
 @dataclass(frozen=True, slots=True)
 class MetricDescriptor:
-    """What a metric is, for all subjects of one kind of one tenant. `id` is what blocks refer to."""
+    """What a metric is, for all subjects of one kind of one tenant. `id` is what blocks refer to.
+
+    `restricted` tells whether any number is "no value" or beyond a limit: one look for writes, of which most are not.
+    """
 
     id: int
     kind_of_subject: SubjectKind
@@ -121,6 +124,11 @@ class MetricDescriptor:
     etag: str = ""
     create_time: int = 0
     update_time: int = 0
+    restricted: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        restricted = any(limit is not None for limit in (self.no_value, self.min_value, self.max_value))
+        object.__setattr__(self, "restricted", restricted)
 
 
 DESCRIPTOR_CHANGEABLE = (

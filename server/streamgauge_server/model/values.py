@@ -174,6 +174,11 @@ def convert_lossless(value: Scalar, to: ValueType) -> Scalar | None:
     return None
 
 
+def sample_class(sample_type: ValueType) -> ValueType:
+    """Returns what stands for all samples that are read together: NUMBER for integers and doubles, BOOL or STRING."""
+    return ValueType.NUMBER if sample_type in NUMERIC else sample_type
+
+
 def first_type(kind: SubjectKind, sample_type: ValueType) -> ValueType:
     """Returns the type of a metric that is seen for the first time: ANY for assets, otherwise that of its sample."""
     return ValueType.ANY if kind == SubjectKind.ASSET else sample_type

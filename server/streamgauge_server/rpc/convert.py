@@ -11,7 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from streamgauge.v1 import common_pb2, metrics_service_pb2, source_service_pb2
 
-from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_SECOND
+from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_SECOND, isoformat
 from streamgauge_server.model.entities import MetricDescriptor, Observation, Source
 from streamgauge_server.model.errors import Reason, Violation, invalid
 from streamgauge_server.model.names import descriptor_name
@@ -86,18 +86,18 @@ class Violations:
         self.add(path, f"must be one of {', '.join(member.name for member in enum)}, is {number}")
         return None
 
-    def moment(self, message: Any, field: str, prefix: str = "") -> int | None:
+    def moment(self, message: Any, field: str, prefix: str = "", *, earliest: int = 0) -> int | None:
         """Returns a timestamp field of a range in microseconds, or None when it is not set or wrong."""
         if not message.HasField(field):
             return None
         time = micros(getattr(message, field))
-        if 0 <= time < MAX_MICROS:
+        if earliest <= time < MAX_MICROS:
             return time
         self._bad_moments = True
         if time == INVALID_TIME:
             self.add(prefix + field, "is not a valid timestamp: nanos must be between 0 and 999,999,999")
         else:
-            self.add(prefix + field, "must be between 1970-01-01T00:00:00Z and the end of the year 9999")
+            self.add(prefix + field, f"must be between {isoformat(earliest)} and the end of the year 9999")
         return None
 
     def masked(self, mask: FieldMask, changeable: Sequence[str]) -> list[str]:
@@ -122,14 +122,14 @@ class Violations:
 def timestamp(time: int) -> Timestamp:
     """Returns microseconds as a timestamp."""
     message = Timestamp()
-    _fill_timestamp(message, time)
+    fill_timestamp(message, time)
     return message
 
 
-def value_message(value: Scalar, value_type: ValueType) -> common_pb2.Value:
-    """Returns a value of a metric of `value_type`; an integer beyond 64 bits becomes a double."""
+def value_message(value: Scalar) -> common_pb2.Value:
+    """Returns a value by its Python type; an integer beyond 64 bits becomes a double."""
     message = common_pb2.Value()
-    _fill_value(message, value, value_type)
+    _fill_value(message, value)
     return message
 
 
@@ -249,19 +249,38 @@ def fill_latest(message: common_pb2.LatestValue, latest: LatestMetric) -> None:
     """
     descriptor = latest.descriptor
     message.metric = descriptor.metric
-    _fill_value(message.value, latest.value, descriptor.value_type)
-    _fill_timestamp(message.time, latest.time)
+    _fill_value(message.value, latest.value)
+    fill_timestamp(message.time, latest.time)
     if latest.raw is not None:
-        _fill_value(message.raw_value, latest.raw, descriptor.value_type)
+        _fill_value(message.raw_value, latest.raw)
     if latest.start is not None:
-        _fill_timestamp(message.start_time, latest.start)
+        fill_timestamp(message.start_time, latest.start)
 
 
-def _fill_value(message: common_pb2.Value, value: Scalar, value_type: ValueType) -> None:
+def fill_sample(message: common_pb2.Value, value: Scalar) -> None:
+    """Fills an empty message with a sample: the Python type tells the member."""
     if isinstance(value, bool):
         message.bool_value = value
     elif isinstance(value, int):
-        if value_type == ValueType.DOUBLE or not INT64_MIN <= value <= INT64_MAX:
+        message.int64_value = value
+    elif isinstance(value, float):
+        message.double_value = value
+    else:
+        message.string_value = value
+
+
+def sample(message: common_pb2.Value) -> Scalar | None:
+    """Returns what a value holds, None if nothing."""
+    kind = message.WhichOneof("kind")
+    value: Scalar | None = None if kind is None else getattr(message, kind)
+    return value
+
+
+def _fill_value(message: common_pb2.Value, value: Scalar) -> None:
+    if isinstance(value, bool):
+        message.bool_value = value
+    elif isinstance(value, int):
+        if not INT64_MIN <= value <= INT64_MAX:
             message.double_value = float(value)
         else:
             message.int64_value = value
@@ -271,7 +290,8 @@ def _fill_value(message: common_pb2.Value, value: Scalar, value_type: ValueType)
         message.string_value = value
 
 
-def _fill_timestamp(message: Timestamp, time: int) -> None:
+def fill_timestamp(message: Timestamp, time: int) -> None:
+    """Fills an empty timestamp with microseconds."""
     # Windows may end after the last moment that there is: it stands for them.
     message.seconds, rest = divmod(min(time, MAX_MICROS - 1), MICROS_PER_SECOND)
     message.nanos = rest * 1000
@@ -297,8 +317,12 @@ def window_column(column: WindowValues) -> common_pb2.WindowColumn:
         metric=column.descriptor.metric,
         aggregate=int(column.aggregate),  # type: ignore[arg-type]
         windows=column.windows.tolist(),  # three times as fast as handing over numpy's own numbers
+        sample_type=int(column.sample_type),  # type: ignore[arg-type]
     )
-    values = getattr(message, COLUMN_MEMBERS[column.type])
-    values.SetInParent()  # the type is told also where there is no value
-    values.values.extend(column.values.tolist())
+    if column.type in COLUMN_MEMBERS:  # without samples a metric of any type has no values of any
+        values = getattr(message, COLUMN_MEMBERS[column.type])
+        values.SetInParent()  # the type is told also where there is no value
+        values.values.extend(column.values.tolist())
+    if column.of_value is not None:
+        _fill_value(message.of_value, column.of_value)
     return message

@@ -196,7 +196,7 @@ def _summary_message(column: WindowValues, summary: RangeSummary) -> pb.SourceMe
         reset_count=summary.reset_count,
     )
     if len(column.values):
-        message.value.CopyFrom(convert.value_message(column.values.tolist()[0], column.type))
+        message.value.CopyFrom(convert.value_message(column.values.tolist()[0]))
     if summary.first_time is not None and summary.last_time is not None:
         message.first_time.CopyFrom(convert.timestamp(summary.first_time))
         message.last_time.CopyFrom(convert.timestamp(summary.last_time))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streamgauge_server.model.clock import MAX_MICROS, MIN_MICROS
@@ -47,13 +47,21 @@ class Correction:
     problems: Sequence[Violation] = ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Corrected:
     """How many values stood and are gone, of how many assets, and of which metrics: those with the most, by name."""
 
-    values: int = 0
+    values: int
+    assets: int
+    by_metric: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is gone so far: how many values by metric id, of how many assets."""
+
+    values: Counter[int] = field(default_factory=Counter)
     assets: int = 0
-    by_metric: dict[str, int] = field(default_factory=dict)
 
 
 class AssetCorrections:
@@ -75,50 +83,37 @@ class AssetCorrections:
         """
         require_scope(caller, WRITE)
         subject = self._checked(correction)
-        counts: Counter[int] = Counter()
-        corrected = Corrected()
-        metrics = await self._metrics(caller.tenant, correction.metrics)
+        metrics = await self._descriptors.ids_of(caller.tenant, SubjectKind.ASSET, correction.metrics)
+        tally = _Tally()
         if subject is not None:
             key = SubjectKey(subject, "")
             found = await self._store.subjects.resolve(caller.tenant, [key])
-            if key not in found or not await self._delete(found[key], correction, metrics, corrected, counts):
+            if key not in found or not await self._delete(found[key], correction, metrics, tally):
                 raise asset_not_found(subject)
         else:
-            await self._delete_of_run(caller.tenant, correction, metrics, corrected, counts)
-        corrected.values = counts.total()
-        corrected.by_metric = await self._named(caller.tenant, counts)
-        return corrected
+            await self._delete_of_run(caller.tenant, correction, metrics, tally)
+        return Corrected(tally.values.total(), tally.assets, await self._named(caller.tenant, tally.values))
 
     async def _delete_of_run(
-        self,
-        tenant: str,
-        correction: Correction,
-        metrics: Collection[int] | None,
-        corrected: Corrected,
-        counts: Counter[int],
+        self, tenant: str, correction: Correction, metrics: Collection[int] | None, tally: _Tally
     ) -> None:
         after = 0
-        while ids := await self._store.blocks.subjects_of_run(
+        while ids := await self._store.corrections.subjects_of_run(
             tenant, SubjectKind.ASSET, correction.run_id, after=after, limit=_ASSETS_AT_ONCE
         ):
             for subject_id in ids:
                 # An asset that is gone by now has lost the run's values with all others.
-                await self._delete(subject_id, correction, metrics, corrected, counts)
+                await self._delete(subject_id, correction, metrics, tally)
             after = ids[-1]
 
     async def _delete(
-        self,
-        subject_id: int,
-        correction: Correction,
-        metrics: Collection[int] | None,
-        corrected: Corrected,
-        counts: Counter[int],
+        self, subject_id: int, correction: Correction, metrics: Collection[int] | None, tally: _Tally
     ) -> bool:
         """Deletes values of one asset and counts them; returns whether the asset is still there."""
         if metrics is not None and not metrics:
             return True
         try:
-            deleted = await self._store.blocks.delete_samples(
+            deleted = await self._store.corrections.delete_samples(
                 subject_id,
                 start=MIN_MICROS if correction.start is None else correction.start,
                 end=MAX_MICROS if correction.end is None else correction.end,
@@ -129,8 +124,8 @@ class AssetCorrections:
         except SubjectGone:
             return False
         if any(deleted.values.values()):
-            corrected.assets += 1
-            counts.update(deleted.values)
+            tally.assets += 1
+            tally.values.update(deleted.values)
         return True
 
     def _checked(self, correction: Correction) -> SubjectName | None:
@@ -156,13 +151,6 @@ class AssetCorrections:
         if isinstance(subject, Violation) or found:
             raise invalid(found)
         return subject
-
-    async def _metrics(self, tenant: str, names: Sequence[str]) -> Collection[int] | None:
-        """Returns the ids of named metrics as far as there are such, None for all metrics."""
-        if not names:
-            return None
-        known = await self._descriptors.by_name(tenant, SubjectKind.ASSET, names)
-        return {known[name].id for name in names if name in known}
 
     async def _named(self, tenant: str, counts: Counter[int]) -> dict[str, int]:
         most = counts.most_common(MAX_COUNTED_METRICS)

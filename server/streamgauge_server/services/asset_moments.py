@@ -39,6 +39,13 @@ class Position(NamedTuple):
     time: int
     after: int | None = None
 
+    def left(self, metrics: Sequence[int]) -> Sequence[int]:
+        """Returns those of an asset's metrics, in their order, that the page before does not have of the moment.
+
+        All of them if the last one that it has was deleted since: repeating a metric is better than hiding one.
+        """
+        return metrics[metrics.index(self.after) + 1 :] if self.after in metrics else metrics
+
 
 class ReportedMetric(NamedTuple):
     """A metric of an asset: its id and name, and the bytes of the name in UTF-8."""
@@ -60,16 +67,16 @@ class MomentPage:
     """Collects moments in rising order until there are enough of them or the answer would get too large.
 
     A moment is never divided unless it is too large for a page of its own: then it begins a page and is continued on
-    the next one. Moments stand for themselves and not for a number of moments before them, so that writes between two
-    pages neither repeat nor hide a moment that was there before.
+    the next one. A page begins right after the last moment of the one before and not at the moment that would have been
+    its next, so that a reader finds what is written there in between.
     """
 
-    def __init__(self, begin: Position, size: int, max_bytes: int) -> None:
+    def __init__(self, size: int, max_bytes: int) -> None:
         self.moments: list[AssetMoment] = []
         self.next: Position | None = None
         """Where the next page begins; None as long as nothing follows."""
-        self._begin = begin
-        self._size = size
+        self.size = size
+        """How many moments the page has at most."""
         self._max_bytes = max_bytes
         self._room = max_bytes
 
@@ -82,30 +89,16 @@ class MomentPage:
         if not columns:
             return False
         rows = _reporting(frame, [column for _, column in columns])
-        at_once = max(1, min(self._size + 1, _VALUES_AT_ONCE // len(columns)))
-        skipped = self._skipped(metrics)
+        at_once = max(1, min(self.size + 1, _VALUES_AT_ONCE // len(columns)))
         for first in range(0, len(rows), at_once):
             some = rows[first : first + at_once]
             for time, cells in zip(frame.times[some].tolist(), _cells(columns, some), strict=True):
-                wanted = cells
-                if skipped and time == self._begin.time:
-                    wanted = [cell for cell in cells if cell[0].id not in skipped]
-                if wanted and self._add_moment(time, wanted):
+                if self._add_moment(time, cells):
                     return True
         return False
 
-    def _skipped(self, metrics: Sequence[ReportedMetric]) -> frozenset[int]:
-        """Returns the metrics that the page before had of the first moment.
-
-        None of them if the last one has been deleted since: repeating a metric is better than hiding one.
-        """
-        ids = [metric.id for metric in metrics]
-        if self._begin.after not in ids:
-            return frozenset()
-        return frozenset(ids[: ids.index(self._begin.after) + 1])
-
     def _add_moment(self, time: int, cells: Sequence[_Cell]) -> bool:
-        if len(self.moments) == self._size:
+        if len(self.moments) == self.size:
             return self._end(Position(self.moments[-1].time + 1))
         sizes = [_METRIC_BYTES + metric.size + _text_bytes(value) for metric, value in cells]
         whole = _MOMENT_BYTES + sum(sizes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -89,6 +89,16 @@ class LatestAssets:
     unknown: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Reading:
+    """A page on its way: whose it is, and what the asset has reported as far as is known."""
+
+    tenant: str
+    subject: SubjectName
+    row: LatestRow
+    page: MomentPage
+
+
 class AssetReader:
     """Reads the metrics of assets; one instance serves all callers. What was written to parts of them is left out."""
 
@@ -115,20 +125,18 @@ class AssetReader:
         )
         begin = _position(token_after(question.page_token, digest, keys=2), start, end)
         row = await self._row(caller.tenant, subject)
-        wanted = await self._wanted(caller.tenant, question.metrics)
+        wanted = await self._descriptors.ids_of(caller.tenant, SubjectKind.ASSET, question.metrics)
         if not (row.samples if wanted is None else row.samples.keys() & wanted):
             return HistoryPage((), "")
-        size = page_size_of(question.page_size)
-        page = MomentPage(begin, size, self._limits.max_response_bytes - _PAGE_OVERHEAD)
-        stretches = self._history.stretches(row.subject_id, begin.time, end, wanted, first_blocks=size + 2)
-        async with aclosing(stretches):
-            async for frame in stretches:
-                if not row.samples.keys() >= frame.columns.keys():
-                    # Reported for the first time since.
-                    row = await self._row(caller.tenant, subject)
-                metrics = await self._reported(caller.tenant, row, frame)
-                if await off_loop(partial(page.add, frame, metrics), heavy=_is_heavy(frame)):
-                    break
+        page = MomentPage(page_size_of(question.page_size), self._limits.max_response_bytes - _PAGE_OVERHEAD)
+        reading = _Reading(caller.tenant, subject, row, page)
+        since = begin.time
+        if begin.after is not None:
+            since += 1
+            left = {id_ for id_ in begin.left(list(row.samples)) if wanted is None or id_ in wanted}
+            await self._read(reading, begin.time, since, left)
+        if page.next is None:
+            await self._read(reading, since, end, wanted)
         token = "" if page.next is None else token_for(digest, _token_keys(page.next))
         return HistoryPage(page.moments, token)
 
@@ -142,7 +150,7 @@ class AssetReader:
         names, problems = self._each_once(assets)
         if problems := [*problems, *metric_list_problems(metrics)]:
             raise invalid(problems)
-        wanted = await self._wanted(caller.tenant, metrics)
+        wanted = await self._descriptors.ids_of(caller.tenant, SubjectKind.ASSET, metrics)
         rows = await self._store.blocks.latest(caller.tenant, names)
         ids = {id_ for parts in rows.values() for id_ in parts[""].samples}
         descriptors = await self._descriptors.by_id(caller.tenant, SubjectKind.ASSET, ids)
@@ -160,6 +168,21 @@ class AssetReader:
             ]
             answer.assets.append(LatestAsset(asset, name, samples))
         return answer
+
+    async def _read(self, reading: _Reading, start: int, end: int, metrics: Set[int] | None) -> None:
+        """Adds the moments of a range to a page until it ends."""
+        page = reading.page
+        first_blocks = page.size + 2
+        async with aclosing(
+            self._history.stretches(reading.row.subject_id, start, end, metrics, first_blocks=first_blocks)
+        ) as stretches:
+            async for frame in stretches:
+                if not reading.row.samples.keys() >= frame.columns.keys():
+                    # Reported for the first time since.
+                    reading.row = await self._row(reading.tenant, reading.subject)
+                reported = await self._reported(reading.tenant, reading.row, frame)
+                if await off_loop(partial(page.add, frame, reported), heavy=_is_heavy(frame)):
+                    return
 
     def _checked(self, question: HistoryQuestion, start: int, end: int) -> SubjectName:
         found = [*question.problems, *page_size_problems(question.page_size), *metric_list_problems(question.metrics)]
@@ -193,13 +216,6 @@ class AssetReader:
         if subject not in rows:
             raise asset_not_found(subject)
         return rows[subject][""]
-
-    async def _wanted(self, tenant: str, metrics: Collection[str]) -> set[int] | None:
-        """Returns the ids of named metrics as far as there are such, None for all metrics."""
-        if not metrics:
-            return None
-        known = await self._descriptors.by_name(tenant, SubjectKind.ASSET, metrics)
-        return {known[metric].id for metric in metrics if metric in known}
 
     async def _reported(self, tenant: str, row: LatestRow, frame: Frame) -> list[ReportedMetric]:
         """Returns the metrics of an asset in the order in which it first reported them.

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import replace
 from typing import TypeVar
 
-from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MICROS_PER_HOUR
+from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MICROS_PER_HOUR, MIN_MICROS
 from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.query import (
@@ -23,6 +23,7 @@ from streamgauge_server.timeseries.query import (
 
 _T = TypeVar("_T")
 _Loaded = dict[int, list[StoredBlock]]
+_FIRST_DAY = MIN_MICROS // MICROS_PER_DAY
 _LAST_DAY = MAX_MICROS // MICROS_PER_DAY
 _OFF_LOOP_BLOCKS = 400
 _OFF_LOOP_WINDOWS = 50_000
@@ -60,7 +61,7 @@ class BlockReader:
             DomainError: STORE_UNAVAILABLE.
             BlockCorrupt: stored bytes are damaged.
         """
-        since = None if counters_among is None else max(start // MICROS_PER_HOUR - 1, 0) * MICROS_PER_HOUR
+        since = None if counters_among is None else (start // MICROS_PER_HOUR - 1) * MICROS_PER_HOUR
         first_day = (start if since is None else since) // MICROS_PER_DAY
         blocks = await self._blocks.load(
             subject_ids,
@@ -82,6 +83,17 @@ class BlockReader:
         baselines = await self._baselines(blocks, first_day, start, wanted)
         return tables | {id_: tables[id_].chained(found) for id_, found in baselines.items() if found}
 
+    async def standing(self, wanted: Mapping[int, Collection[int]], before: int) -> dict[int, dict[int, Baseline]]:
+        """Returns the last sample before a moment of each metric that is wanted of a part and has one, by subject id.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+            BlockCorrupt: stored bytes are damaged.
+        """
+        day = before // MICROS_PER_DAY
+        blocks = await self._blocks.load(list(wanted), day, day, summaries=True, hour_summary_days={day})
+        return await self._baselines(blocks, day, before, {id_: set(metrics) for id_, metrics in wanted.items()})
+
     async def lifetimes(self, subject_id: int, metrics: Collection[int]) -> dict[int, int | float]:
         """Returns the lifetime totals of metrics of one part, out of everything that is stored of it.
 
@@ -89,7 +101,7 @@ class BlockReader:
             DomainError: STORE_UNAVAILABLE.
             BlockCorrupt: stored bytes are damaged.
         """
-        blocks = await self._blocks.load([subject_id], 0, _LAST_DAY, summaries=True, hour_summary_days=())
+        blocks = await self._blocks.load([subject_id], _FIRST_DAY, _LAST_DAY, summaries=True, hour_summary_days=())
         await self._fill(blocks, lambda held: needed_for_baseline(held, MAX_MICROS))
         return lifetime_of(blocks[subject_id], metrics=metrics)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,16 +47,21 @@ def declared_descriptor(
     value_type = fields.get("value_type")
     if value_type is None:
         if kind != SubjectKind.ASSET:
-            required = Violation(
-                "metric_descriptor.value_type", "is required to declare a metric that is not of assets"
-            )
-            raise invalid([*problems, required])
+            # What depends on the type cannot be told without one.
+            given = {field: fields[field] for field in _TEXTS & fields.keys()}
+            texts = replace(_blank(kind, metric, ValueType.DOUBLE), **given)
+            required = _violation("value_type", "is required to declare a metric that is not of assets")
+            raise invalid([*problems, required, *_text_violations(texts)])
         value_type = ValueType.ANY
-    metric_kind = fields.get("kind") or default_kind(value_type)
-    blank = MetricDescriptor(
-        0, kind, metric, metric, "", "", metric_kind, value_type, *default_reading(metric_kind, value_type)
-    )
+    blank = _blank(kind, metric, value_type)
     return replace(blank, **checked_changes(fields, blank, problems))
+
+
+def _blank(kind: SubjectKind, metric: str, value_type: ValueType) -> MetricDescriptor:
+    """Returns the descriptor of a metric of which only the type is known."""
+    metric_kind = default_kind(value_type)
+    reading = default_reading(metric_kind, value_type)
+    return MetricDescriptor(0, kind, metric, metric, "", "", metric_kind, value_type, *reading)
 
 
 def checked_changes(
@@ -70,14 +75,20 @@ def checked_changes(
         DomainError: INVALID_FIELD, AGGREGATE_NOT_ALLOWED.
     """
     complete = _with_defaults(changes, current)
-    if violations := [*problems, *_violations(complete, current)]:
+    given = {field for field, value in changes.items() if value is not None}
+    if violations := [*problems, *_violations(replace(current, **complete), current, given)]:
         raise invalid(violations)
     return complete
 
 
+def allowed_of(descriptor: MetricDescriptor) -> frozenset[Aggregate]:
+    """Returns the aggregates that make sense for a metric."""
+    return allowed_aggregates(descriptor.kind, descriptor.value_type)
+
+
 def aggregate_problem(field: str, aggregate: Aggregate, descriptor: MetricDescriptor) -> Violation | None:
     """Returns the violation of an aggregate that makes no sense for a metric, None where it makes sense."""
-    allowed = allowed_aggregates(descriptor.kind, descriptor.value_type)
+    allowed = allowed_of(descriptor)
     return None if aggregate in allowed else _not_allowed(field, aggregate, descriptor, allowed)
 
 
@@ -95,7 +106,11 @@ def _not_allowed(
 
 
 def _with_defaults(changes: Mapping[str, Any], current: MetricDescriptor) -> dict[str, Any]:
-    """Replaces "not set" by defaults; a kind moves along with a type that it does not fit, aggregates with a kind."""
+    """Replaces "not set" by defaults.
+
+    A kind moves along with a type that it does not fit; aggregates and combination move along with a kind, and with a
+    type where they were its defaults.
+    """
     complete = dict(changes)
     value_type = complete.get("value_type") or current.value_type
     if "value_type" in complete:
@@ -106,10 +121,12 @@ def _with_defaults(changes: Mapping[str, Any], current: MetricDescriptor) -> dic
         kind = default_kind(value_type) if retyped and _kind_problem(current.kind, value_type) else current.kind
     if "kind" in complete or kind != current.kind:
         complete["kind"] = kind
-    changed = (kind, value_type) != (current.kind, current.value_type)
     fields = ("window_aggregate", "summary_aggregate", "part_combination")
-    for field, default in zip(fields, default_reading(kind, value_type), strict=True):
-        if complete.get(field, default) is None or (changed and field not in complete):
+    was = default_reading(current.kind, current.value_type)
+    for field, default, old_default in zip(fields, default_reading(kind, value_type), was, strict=True):
+        if field in complete:
+            complete[field] = complete[field] or default
+        elif kind != current.kind or (value_type != current.value_type and getattr(current, field) == old_default):
             complete[field] = default
     if "display_name" in complete and not complete["display_name"]:
         complete["display_name"] = current.metric
@@ -118,44 +135,61 @@ def _with_defaults(changes: Mapping[str, Any], current: MetricDescriptor) -> dic
     return complete
 
 
-def _violations(changes: Mapping[str, Any], current: MetricDescriptor) -> Sequence[Violation]:
-    """Returns everything that is wrong with a descriptor as it would be after the changes."""
-    found: list[Violation] = []
+def _violations(after: MetricDescriptor, current: MetricDescriptor, given: Collection[str]) -> list[Violation]:
+    """Returns everything that is wrong with a descriptor as it would be after the changes.
+
+    Aggregates and combination are defaults of kind and type unless they are `given`.
+    """
+    found = _text_violations(after)
 
     def refuse(field: str, problem: str | None) -> None:
         if problem:
-            found.append(Violation(f"metric_descriptor.{field}", problem))
+            found.append(_violation(field, problem))
 
-    after = replace(current, **changes)
     if current.built_in:
         for field in FIXED_IF_BUILT_IN:
             if getattr(after, field) != getattr(current, field):
                 refuse(field, f"cannot be changed: {current.metric} is built in")
     refuse("value_type", _type_problem(after, current))
     refuse("kind", _kind_problem(after.kind, after.value_type))
-    if after.display_name != after.metric:  # a metric's name may have more bytes
-        refuse("display_name", text_problem(after.display_name, MAX_NAME_BYTES))
-    refuse("description", text_problem(after.description, MAX_DESCRIPTION_BYTES))
-    refuse("unit", text_problem(after.unit, MAX_UNIT_BYTES))
     for field in ("no_value", "min_value", "max_value"):
         refuse(field, _number_problem(getattr(after, field), after.value_type))
     if after.min_value is not None and after.max_value is not None and after.min_value > after.max_value:
         refuse("min_value", f"must not be above max_value ({after.max_value}), is {after.min_value}")
-    if len(after.state_order) > MAX_STATES:
-        refuse("state_order", f"must have at most {MAX_STATES} entries, has {len(after.state_order)}")
-    if len(set(after.state_order)) != len(after.state_order):
-        refuse("state_order", "must not name a state twice")
-    for i, state in enumerate(after.state_order[:MAX_STATES]):
-        refuse(f"state_order[{i}]", text_problem(state, MAX_NAME_BYTES, required=True))
-    # As defaults only aggregates with one column: an answer by default has as many columns as metrics.
-    allowed = allowed_aggregates(after.kind, after.value_type) - {Aggregate.TIME_IN_VALUE}
+    # As defaults only aggregates with one column: an answer by default has a column for each metric and type.
+    allowed = allowed_of(after) - {Aggregate.TIME_IN_VALUE}
     found.extend(
         _not_allowed(f"metric_descriptor.{field}", aggregate, after, allowed)
         for field in ("window_aggregate", "summary_aggregate")
-        if (aggregate := getattr(after, field)) not in allowed
+        if field in given and (aggregate := getattr(after, field)) not in allowed
     )
-    refuse("part_combination", _combination_problem(after.part_combination, after.value_type))
+    if "part_combination" in given:
+        refuse("part_combination", _combination_problem(after.part_combination, after.value_type))
     return found
+
+
+_TEXTS = frozenset({"display_name", "description", "unit", "state_order"})
+
+
+def _text_violations(after: MetricDescriptor) -> list[Violation]:
+    """Returns what is wrong with the texts of a descriptor, whatever its type."""
+    problems: dict[str, str | None] = {}
+    if after.display_name != after.metric:  # a metric's name may have more bytes
+        problems["display_name"] = text_problem(after.display_name, MAX_NAME_BYTES)
+    problems["description"] = text_problem(after.description, MAX_DESCRIPTION_BYTES)
+    problems["unit"] = text_problem(after.unit, MAX_UNIT_BYTES)
+    states = after.state_order
+    if len(states) > MAX_STATES:
+        problems["state_order"] = f"must have at most {MAX_STATES} entries, has {len(states)}"
+    elif len(set(states)) != len(states):
+        problems["state_order"] = "must not name a state twice"
+    for i, state in enumerate(states[:MAX_STATES]):
+        problems[f"state_order[{i}]"] = text_problem(state, MAX_NAME_BYTES, required=True)
+    return [_violation(field, problem) for field, problem in problems.items() if problem]
+
+
+def _violation(field: str, problem: str) -> Violation:
+    return Violation(f"metric_descriptor.{field}", problem)
 
 
 def _type_problem(after: MetricDescriptor, current: MetricDescriptor) -> str | None:

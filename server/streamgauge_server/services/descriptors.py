@@ -66,6 +66,16 @@ class Descriptors:
             self._remember(kind, known, (await self._store.metrics.get_many(tenant, kind, missing)).values())
         return known.by_name
 
+    async def ids_of(self, tenant: str, kind: SubjectKind, metrics: Collection[str]) -> set[int] | None:
+        """Returns the ids of the metrics that a request names, None for all where it names none.
+
+        Names that nobody wrote or declared are left out.
+        """
+        if not metrics:
+            return None
+        known = await self.by_name(tenant, kind, metrics)
+        return {known[metric].id for metric in metrics if metric in known}
+
     async def by_id(self, tenant: str, kind: SubjectKind, ids: Collection[int]) -> Mapping[int, MetricDescriptor]:
         """Returns descriptors by id, as blocks refer to them; those of other kinds of subjects are missing.
 
@@ -138,10 +148,10 @@ class Descriptors:
 
         `problems` are told along with what is wrong with the changes.
 
-        A changed kind or type brings its defaults for aggregates and combination that are not given, a changed type a
-        kind where the old one does not fit. What is wrong with a change is judged by the descriptor that is changed,
-        also where somebody else changes it at the same time. Of two that declare a metric at the same time one creates
-        it, the other's fields are changes of it.
+        A changed kind brings its defaults for aggregates and combination that are not given, a changed type those that
+        were the defaults of the old one, and a kind where the old one does not fit. What is wrong with a change is
+        judged by the descriptor that is changed, also where somebody else changes it at the same time. Of two that
+        declare a metric at the same time one creates it, the other's fields are changes of it.
 
         Raises:
             DomainError: SCOPE_MISSING, METRIC_NOT_FOUND, METRIC_LIMIT, ETAG_MISMATCH, INVALID_FIELD and

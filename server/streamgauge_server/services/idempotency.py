@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid_field
+from streamgauge_server.model.errors import DomainError, Reason, Violation
 from streamgauge_server.storage.records import RequestRecord
 
 MAX_ID = 128
@@ -17,14 +17,9 @@ class Idempotency:
     request_id: str
     body_digest: bytes
 
-    def check(self) -> None:
-        """Refuses a malformed request id.
-
-        Raises:
-            DomainError: INVALID_FIELD.
-        """
-        if problem := id_problem(self.request_id):
-            raise invalid_field("request_id", problem)
+    def problem(self) -> str | None:
+        """Returns what is wrong with the request id."""
+        return id_problem(self.request_id)
 
     def record(self, tenant: str, response: bytes) -> RequestRecord:
         """Returns what is kept so that a repeat gets the same answer."""

@@ -10,7 +10,17 @@ from streamgauge_server.model.entities import READ_SCOPE, Caller, MetricDescript
 from streamgauge_server.model.errors import Violation, invalid
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName, metric_list_problems, parse_subject, subject_list_problems
-from streamgauge_server.model.values import CounterMode, MetricKind, PartCombination, Scalar, SubjectKind, ValueType
+from streamgauge_server.model.values import (
+    CounterMode,
+    MetricKind,
+    PartCombination,
+    Scalar,
+    SubjectKind,
+    ValueType,
+    combination_of,
+    sample_class,
+    type_of,
+)
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.block_reader import BlockReader
 from streamgauge_server.services.descriptors import Descriptors
@@ -134,7 +144,7 @@ class LatestReader:
             unknown = [
                 metric_id
                 for metric_id, sample in row.samples.items()
-                if sample.lifetime is None and _needs_lifetime(descriptors[metric_id])
+                if sample.lifetime is None and _needs_lifetime(descriptors[metric_id], sample)
             ]
             if not unknown:
                 continue
@@ -145,14 +155,24 @@ class LatestReader:
             await self._store.blocks.set_lifetimes(row.subject_id, row.version, lifetimes)
 
 
-def _needs_lifetime(descriptor: MetricDescriptor) -> bool:
-    return descriptor.kind == MetricKind.COUNTER or descriptor.value_type == ValueType.BOOL
+def _needs_lifetime(descriptor: MetricDescriptor, sample: LatestSample) -> bool:
+    """Tells whether a lifetime means something: the total of a counter, or whether a boolean metric was ever true."""
+    if descriptor.kind == MetricKind.COUNTER:
+        return _is_number(sample.value)
+    return descriptor.value_type == ValueType.BOOL
+
+
+def _is_number(value: Scalar) -> bool:
+    return type(value) is int or type(value) is float
 
 
 def combine(
     descriptor: MetricDescriptor, by_part: Mapping[str, LatestSample], mode: CounterMode, *, union: bool = False
 ) -> LatestMetric | None:
-    """Returns the value of a subject from the samples of its parts, None for UNION, which has no single value."""
+    """Returns the value of a subject from the samples of its parts, None for UNION, which has no single value.
+
+    Of parts that hold a number, a boolean and a text the one with the newest sample stands, whatever the combination.
+    """
     counter = descriptor.kind == MetricKind.COUNTER and mode != CounterMode.RAW
     union_of_parts = descriptor.part_combination == PartCombination.UNION
     if len(by_part) == 1:
@@ -164,7 +184,8 @@ def combine(
         return None
     # Of several newest ones the last part by name stands, as in windows.
     newest = by_part[max(by_part, key=lambda part: (by_part[part].time, part))]
-    if descriptor.part_combination == PartCombination.LAST:
+    combination = combination_of(descriptor.part_combination, type_of(newest.value))
+    if combination == PartCombination.LAST or _differ(by_part.values()):
         return LatestMetric(descriptor, _value(newest, counter), newest.value, newest.time, _known(newest.start))
     # In the order of their names, so that of equal words the same one stands every time.
     values = [_value(by_part[part], counter) for part in sorted(by_part)]
@@ -172,7 +193,11 @@ def combine(
 
 
 def _value(sample: LatestSample, counter: bool) -> Scalar:
-    return sample.lifetime if counter and sample.lifetime is not None else sample.value
+    return sample.lifetime if counter and sample.lifetime is not None and _is_number(sample.value) else sample.value
+
+
+def _differ(samples: Iterable[LatestSample]) -> bool:
+    return len({sample_class(type_of(sample.value)) for sample in samples}) > 1
 
 
 def _known(start: int) -> int | None:

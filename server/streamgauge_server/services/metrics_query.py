@@ -4,34 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.clock import MIN_MICROS, Clock
 from streamgauge_server.model.entities import READ_SCOPE, Caller, MetricDescriptor
 from streamgauge_server.model.errors import Violation, invalid
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName, metric_list_problems, parse_subject, subject_list_problems
-from streamgauge_server.model.values import (
-    Aggregate,
-    CounterMode,
-    MetricKind,
-    SubjectKind,
-    allowed_aggregates,
-)
+from streamgauge_server.model.values import NUMERIC, Aggregate, CounterMode, MetricKind, SubjectKind
 from streamgauge_server.model.windows import Window
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.block_reader import BlockReader, compute
-from streamgauge_server.services.descriptor_rules import aggregate_problem
+from streamgauge_server.services.descriptor_rules import aggregate_problem, allowed_of
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.time_ranges import range_problem, resolve_range, window_problem
-from streamgauge_server.services.window_values import (
-    WindowValues,
-    readings_of,
-    window_seconds,
-    window_values,
-)
+from streamgauge_server.services.value_times import ValueTimes, time_columns
+from streamgauge_server.services.window_values import WindowValues, readings_of, window_columns, window_seconds
 from streamgauge_server.storage.store import Store
+from streamgauge_server.timeseries.durations import ValueTime
 from streamgauge_server.timeseries.query import WindowStats, WindowTable
 
 MAX_WINDOW_COUNT = 10_000
@@ -99,6 +91,7 @@ class MetricsQuery:
         self._limits = limits
         self._descriptors = descriptors
         self._blocks = blocks
+        self._times = ValueTimes(store, blocks)
 
     async def query(self, caller: Caller, question: Question) -> Answer:
         """Answers a question.
@@ -125,20 +118,26 @@ class MetricsQuery:
         cumulative = question.mode == CounterMode.CUMULATIVE and not question.aggregates
         tables = await self._blocks.tables(
             [subject_id for by_part in parts.values() for subject_id in by_part.values()],
-            0 if cumulative else start,
+            MIN_MICROS if cumulative else start,
             end,
-            [0, start, *bounds[1:]] if cumulative else bounds,
+            [MIN_MICROS, start, *bounds[1:]] if cumulative else bounds,
             metrics=None if named is None else [d.id for by_name in named.values() for d in by_name.values()],
             counters_among=None if cumulative else counters_among,
         )
+        times: Mapping[int, ValueTimesByMetric] = {}
+        if Aggregate.TIME_IN_VALUE in question.aggregates:
+            until = min(end, self._clock.now())
+            times = await self._value_times(caller.tenant, parts, named, bounds, start, until)
         seconds = window_seconds(bounds, start, end)
         groups: list[_Group] = []
         for subject in subjects:
             if subject in parts:
-                of_subject = {part: tables[i] for part, i in sorted(parts[subject].items())}
+                of_subject = {
+                    part: _PartData(tables[i], times.get(i, {})) for part, i in sorted(parts[subject].items())
+                }
                 descriptors = await self._descriptors_of(caller.tenant, subject.kind, of_subject.values(), named)
                 by_part = _by_part(of_subject) if question.by_part else {"": of_subject}
-                groups.extend(_Group(subject, part, tables, descriptors) for part, tables in by_part.items())
+                groups.extend(_Group(subject, part, data, descriptors) for part, data in by_part.items())
 
         def combine() -> list[Series]:
             return [_series(group, question, seconds, shifted=cumulative) for group in groups]
@@ -184,33 +183,71 @@ class MetricsQuery:
             raise invalid(problems)
         return named
 
+    async def _value_times(
+        self,
+        tenant: str,
+        parts: Mapping[SubjectName, Mapping[str, int]],
+        named: Mapping[SubjectKind, Mapping[str, MetricDescriptor]] | None,
+        bounds: Sequence[int],
+        start: int,
+        end: int,
+    ) -> Mapping[int, ValueTimesByMetric]:
+        """Returns how long the values of metrics stood that have TIME_IN_VALUE, of each part by subject id.
+
+        Of the metrics named, or of all that a part ever had: one without a sample in the range stands all the same.
+        """
+        wanted: dict[int, set[int]] = {}
+        for subject, rows in (await self._store.blocks.latest(tenant, list(parts))).items():
+            ids = {metric for row in rows.values() for metric in row.samples}
+            known = await self._descriptors.by_id(tenant, subject.kind, ids)
+            told = {metric for metric in ids if Aggregate.TIME_IN_VALUE in allowed_of(known[metric])}
+            if named is not None:
+                told &= {descriptor.id for descriptor in named[subject.kind].values()}
+            wanted |= {row.subject_id: told & row.samples.keys() for row in rows.values()}
+        return await self._times.read(wanted, bounds, start, end)
+
     async def _descriptors_of(
         self,
         tenant: str,
         kind: SubjectKind,
-        tables: Collection[WindowTable],
+        parts: Collection[_PartData],
         named: Mapping[SubjectKind, Mapping[str, MetricDescriptor]] | None,
     ) -> list[MetricDescriptor]:
         """Returns what the answer for a subject holds: the metrics named, or all that it has in the range."""
         if named is not None:
             return list(named[kind].values())
-        ids = {metric for table in tables for metric in table.metrics}
+        ids = {metric for part in parts for metric in (*part.table.metrics, *part.times)}
         known = await self._descriptors.by_id(tenant, kind, ids)
         return sorted((known[i] for i in ids), key=lambda descriptor: descriptor.metric)
 
 
-def _by_part(tables: Mapping[str, WindowTable]) -> dict[str, dict[str, WindowTable]]:
-    """Groups tables so that each part is answered by itself; the subject as a whole is no part if it has no samples."""
-    return {part: {part: table} for part, table in tables.items() if part or table.metrics or len(tables) == 1}
+ValueTimesByMetric: TypeAlias = Mapping[int, Sequence[ValueTime]]
+
+
+@dataclass(frozen=True, slots=True)
+class _PartData:
+    """What was read of one part: statistics over windows, and how long values stood where that was asked for."""
+
+    table: WindowTable
+    times: ValueTimesByMetric
+
+    def has_samples(self) -> bool:
+        """Tells whether there is anything to answer."""
+        return bool(self.table.metrics or self.times)
+
+
+def _by_part(parts: Mapping[str, _PartData]) -> dict[str, dict[str, _PartData]]:
+    """Groups parts so that each is answered by itself; the subject as a whole is no part if it has no samples."""
+    return {part: {part: data} for part, data in parts.items() if part or data.has_samples() or len(parts) == 1}
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """What one series is made of: the tables of a subject's parts, or of one of them, and the metrics to answer."""
+    """What one series is made of: the data of a subject's parts, or of one of them, and the metrics to answer."""
 
     subject: SubjectName
     part: str
-    tables: Mapping[str, WindowTable]
+    parts: Mapping[str, _PartData]
     descriptors: Sequence[MetricDescriptor]
 
 
@@ -228,18 +265,21 @@ def _series(
     columns: list[WindowValues] = []
     summaries: dict[str, RangeSummary] = {}
     for descriptor in group.descriptors:
-        stats = [s for table in group.tables.values() if (s := table.stats(descriptor.id)) is not None]
+        stats = [part.table.all_stats(descriptor.id) for part in group.parts.values()]
+        of_range = [[s.after_first() for s in part] for part in stats] if shifted else stats
         default = descriptor.summary_aggregate if question.window is None else descriptor.window_aggregate
         for reading in readings_of(descriptor, question.aggregates, question.mode, default):
-            if reading.aggregate not in allowed_aggregates(descriptor.kind, descriptor.value_type):
+            if reading.aggregate not in allowed_of(descriptor):
                 continue
-            of_range = [s.after_first() for s in stats] if shifted and not reading.cumulative else stats
-            column = window_values(descriptor, reading, of_range, seconds)
-            if column is not None:
-                columns.append(column)
+            if reading.aggregate == Aggregate.TIME_IN_VALUE:
+                times = [part.times.get(descriptor.id, ()) for part in group.parts.values()]
+                columns.extend(time_columns(descriptor, times, len(seconds)))
+            else:
+                of_reading = stats if reading.cumulative else of_range
+                columns.extend(window_columns(descriptor, reading, of_reading, seconds))
         if question.window is None:
-            of_range = [s.after_first() for s in stats] if shifted else stats
-            summaries[descriptor.metric] = _summary(of_range, counter=descriptor.kind == MetricKind.COUNTER)
+            flat = [s for part in of_range for s in part]
+            summaries[descriptor.metric] = _summary(flat, counter=descriptor.kind == MetricKind.COUNTER)
     return Series(group.subject, group.part, columns, summaries)
 
 
@@ -251,5 +291,5 @@ def _summary(stats: Sequence[WindowStats], *, counter: bool) -> RangeSummary:
         sum(int(s.count[0]) for s in present),
         min(int(s.first_time[0]) for s in present),
         max(int(s.last_time[0]) for s in present),
-        sum(int(s.resets[0]) for s in present) if counter else 0,
+        sum(int(s.resets[0]) for s in present if s.type in NUMERIC) if counter else 0,
     )

@@ -87,8 +87,8 @@ class MetricsWriter:
             raise invalid_field(
                 "observations", f"must have 1 to {self._limits.max_observations_per_write} entries, has {count}"
             )
-        if idempotency is not None:
-            idempotency.check()
+        if idempotency is not None and (problem := idempotency.problem()):
+            raise invalid_field("request_id", problem)
         refusals = Refusals()
         heavy = count > 1 and sum(len(observation.values) for observation in observations) > MANY_VALUES
         rows = await off_loop(lambda: self._checked(caller, observations, refusals), heavy=heavy)
@@ -258,9 +258,9 @@ def _typed(row: Row, known: Mapping[str, MetricDescriptor], new: _Types, refusal
                 _refuse_type(row, metric, value, expected, refusals)
                 accepted = False
             continue
-        if descriptor.no_value is not None and value == descriptor.no_value and value is not True:
+        restricted, expected = descriptor.restricted, descriptor.value_type
+        if restricted and value == descriptor.no_value and value is not True:
             continue
-        expected = descriptor.value_type
         if TYPE_OF[type(value)] is not expected and expected is not _ANY:
             converted = convert_lossless(value, expected)
             if converted is None:
@@ -268,12 +268,10 @@ def _typed(row: Row, known: Mapping[str, MetricDescriptor], new: _Types, refusal
                 accepted = False
                 continue
             value = converted
-        if descriptor.min_value is not None or descriptor.max_value is not None:
-            problem = range_problem(descriptor, value)
-            if problem:
-                refusals.add(row.index, str(row.key.name), f'values["{metric}"]', problem, metric=metric)
-                accepted = False
-                continue
+        if restricted and (problem := range_problem(descriptor, value)):
+            refusals.add(row.index, str(row.key.name), f'values["{metric}"]', problem, metric=metric)
+            accepted = False
+            continue
         typed[descriptor.id] = value
     if first_sight and accepted:
         new.update(first_sight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,13 @@ from streamgauge_server.model.values import (
     CounterMode,
     MetricKind,
     PartCombination,
+    Scalar,
     ValueType,
+    combination_of,
+    computable,
+    sample_class,
 )
+from streamgauge_server.timeseries.frame import Bools
 from streamgauge_server.timeseries.query import WindowStats
 
 
@@ -39,7 +44,9 @@ class WindowValues:
     """One aggregate of one metric over windows.
 
     `windows` are the indexes of the windows that have a value, rising, as many as `values`; empty where every window
-    has one. `type` is the type of the values, which differs from the metric's for counts, means and rates.
+    has one. `type` is the type of the values, `sample_type` that of the samples that they are made of: they differ for
+    counts, means and rates. Without samples both are what the metric may hold. `of_value` is the value whose time a
+    column of TIME_IN_VALUE tells.
     """
 
     descriptor: MetricDescriptor
@@ -47,6 +54,8 @@ class WindowValues:
     type: ValueType
     windows: NDArray[np.int64]
     values: NDArray[Any]
+    sample_type: ValueType
+    of_value: Scalar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +81,109 @@ def readings_of(
     return [Reading(default)]
 
 
-def window_values(
+def window_columns(
     descriptor: MetricDescriptor,
     reading: Reading,
-    parts: Sequence[WindowStats],
+    parts: Sequence[Sequence[WindowStats]],
     seconds: NDArray[np.float64],
-) -> WindowValues | None:
-    """Returns one column of a subject out of the statistics of its parts, None where parts have no single value.
+) -> list[WindowValues]:
+    """Returns the columns of a subject: one for its numbers, one for its booleans, one for its texts, as it has them.
 
-    `seconds` is the length of each window within the range. With a cumulative reading the statistics begin with one
-    window more, which holds all history before the range.
+    `parts` are the statistics of its parts, each at most one of numbers, one of booleans and one of texts
+    (`WindowTable.all_stats`); `seconds` is the length of each window within the range. With a cumulative reading the
+    statistics begin with one window more, which holds all history before the range. A subject without samples has one
+    empty column, one whose parts have no single value has none.
     """
+    parts = [part for part in parts if part]
     if len(parts) > 1 and descriptor.part_combination == PartCombination.UNION:
+        return []
+    if not parts:
+        value_type = _type_of(descriptor.value_type, reading.aggregate)
+        return [
+            WindowValues(
+                descriptor, reading.aggregate, value_type, _NO_WINDOWS, np.empty(0), sample_type=descriptor.value_type
+            )
+        ]
+    by_class: dict[ValueType, list[tuple[WindowStats, Bools | None]]] = {}
+    standing = _standing(parts, reading.aggregate) if _one_sample(reading) else None
+    for number, part in enumerate(parts):
+        for position, stats in enumerate(part):
+            stands = None if standing is None else standing[number][position]
+            by_class.setdefault(sample_class(stats.type), []).append((stats, stands))
+    columns = [
+        _column(descriptor, reading, of_class, seconds)
+        for of_class in by_class.values()
+        if _fits(reading, of_class[0][0].type)
+    ]
+    return columns if len(by_class) == 1 else [column for column in columns if len(column.values)]
+
+
+def _one_sample(reading: Reading) -> bool:
+    """Tells whether the value of a window is a sample of it."""
+    return reading.aggregate in (Aggregate.FIRST, Aggregate.LAST) and not reading.cumulative
+
+
+def _fits(reading: Reading, sample_type: ValueType) -> bool:
+    return computable(Aggregate.INCREASE if reading.cumulative else reading.aggregate, sample_type)
+
+
+def _standing(parts: Sequence[Sequence[WindowStats]], aggregate: Aggregate) -> list[list[Bools]] | None:
+    """Returns the windows in which the first or last sample is of these statistics, by part and then as they come.
+
+    Of parts whose samples are of different classes in a window only the one with the newest sample stands. None where
+    all statistics are of one class.
+    """
+    classes = sorted({sample_class(stats.type) for part in parts for stats in part})
+    if len(classes) == 1:
         return None
-    read = [_cumulative(stats) if reading.cumulative else _read(reading.aggregate, stats, seconds) for stats in parts]
-    value_type = _type_of(descriptor, reading.aggregate)
-    if not read:
-        return WindowValues(descriptor, reading.aggregate, value_type, _NO_WINDOWS, np.empty(0))
+    of_sample: list[list[Bools]] = []
+    newest: list[NDArray[np.int64]] = []
+    for part in parts:
+        last_times = np.stack([np.where(stats.present, stats.last_time, INT64_MIN) for stats in part])
+        if aggregate == Aggregate.LAST:
+            chosen = last_times.argmax(axis=0)
+        else:
+            chosen = np.stack([np.where(stats.present, stats.first_time, INT64_MAX) for stats in part]).argmin(axis=0)
+        of_sample.append([stats.present & (chosen == position) for position, stats in enumerate(part)])
+        newest.append(last_times.max(axis=0))
+    held = [
+        np.logical_or.reduce(
+            [
+                stands
+                for part, of_part in zip(parts, of_sample, strict=True)
+                for stats, stands in zip(part, of_part, strict=True)
+                if sample_class(stats.type) == one
+            ]
+        )
+        for one in classes
+    ]
+    differ = np.sum(held, axis=0) > 1
+    stack = np.stack(newest)
+    winner = len(parts) - 1 - stack[::-1].argmax(axis=0)  # of equally new parts the later one
+    return [[stands & (~differ | (winner == number)) for stands in of_part] for number, of_part in enumerate(of_sample)]
+
+
+def _column(
+    descriptor: MetricDescriptor,
+    reading: Reading,
+    parts: Sequence[tuple[WindowStats, Bools | None]],
+    seconds: NDArray[np.float64],
+) -> WindowValues:
+    """Returns one column out of the statistics of parts of one class, each with the windows where it stands."""
+    several = len({stats.type for stats, _ in parts}) > 1
+    sample_type = ValueType.DOUBLE if several else parts[0][0].type
+    value_type = _type_of(sample_type, reading.aggregate)
+    read = [_read(reading, stats, stands, seconds) for stats, stands in parts]
+    if several and value_type == ValueType.DOUBLE:
+        read = [replace(part, values=part.values.astype(np.float64, copy=False)) for part in read]
     combined = read[0]
     if len(read) > 1:
         counts = reading.aggregate == Aggregate.COUNT
-        combination = PartCombination.SUM if counts else descriptor.part_combination
-        combined = _combine(combination, read, descriptor)
+        own = combination_of(descriptor.part_combination, sample_type)
+        combined = _combine(PartCombination.SUM if counts else own, read, descriptor)
     present = combined.present
     if reading.cumulative:  # a total that merely lasts is no reading: only windows with a sample answer
-        present = present & np.logical_or.reduce([stats.present[1:] for stats in parts])
+        present = present & np.logical_or.reduce([stats.present[1:] for stats, _ in parts])
     values = combined.values[present]
     if value_type == ValueType.INT64 and values.dtype != np.int64:
         fits = all(INT64_MIN <= value <= INT64_MAX for value in values.tolist())
@@ -109,30 +196,33 @@ def window_values(
         value_type,
         _NO_WINDOWS if len(windows) == len(present) else windows,
         values,
+        sample_type,
     )
 
 
 _NO_WINDOWS = np.empty(0, dtype=np.int64)
 
 
-def _type_of(descriptor: MetricDescriptor, aggregate: Aggregate) -> ValueType:
+def _type_of(sample_type: ValueType, aggregate: Aggregate) -> ValueType:
     if aggregate == Aggregate.COUNT:
         return ValueType.INT64
-    if aggregate in (Aggregate.AVG, Aggregate.RATE):
+    if aggregate in (Aggregate.AVG, Aggregate.RATE) or sample_type == ValueType.NUMBER:
         return ValueType.DOUBLE
-    if aggregate == Aggregate.SUM and descriptor.value_type == ValueType.BOOL:
+    if aggregate == Aggregate.SUM and sample_type == ValueType.BOOL:
         return ValueType.INT64
-    return descriptor.value_type
+    return sample_type
 
 
-def _read(aggregate: Aggregate, stats: WindowStats, seconds: NDArray[np.float64]) -> _Part:
-    present = stats.present
-    if aggregate == Aggregate.AVG:
+def _read(reading: Reading, stats: WindowStats, stands: Bools | None, seconds: NDArray[np.float64]) -> _Part:
+    if reading.cumulative:
+        return _cumulative(stats)
+    present = stats.present if stands is None else stands
+    if reading.aggregate == Aggregate.AVG:
         values = stats.sum.astype(np.float64) / np.maximum(stats.count, 1)
-    elif aggregate == Aggregate.RATE:
+    elif reading.aggregate == Aggregate.RATE:
         values = stats.increase.astype(np.float64) / seconds
     else:
-        values = getattr(stats, aggregate.name.lower())
+        values = getattr(stats, reading.aggregate.name.lower())
     return _Part(values, present, stats.last_time)
 
 
@@ -144,7 +234,7 @@ def _cumulative(stats: WindowStats) -> _Part:
 
 def _combine(combination: PartCombination, parts: Sequence[_Part], descriptor: MetricDescriptor) -> _Part:
     present = np.logical_or.reduce([part.present for part in parts])
-    newest = np.maximum.reduce([np.where(part.present, part.newest, -1) for part in parts])
+    newest = np.maximum.reduce([np.where(part.present, part.newest, INT64_MIN) for part in parts])
     if combination == PartCombination.LAST:
         values = parts[0].values.copy()
         for part in parts:

@@ -217,4 +217,4 @@ def _too_high(limit: float, value: float) -> str:
 
 def _plain(number: float) -> str:
     """Returns a number as people write it: whole ones without a fraction."""
-    return str(int(number)) if abs(number) < 1e15 and number == int(number) else repr(number)
+    return str(int(number)) if abs(number) < 2**63 and number == int(number) else repr(number)

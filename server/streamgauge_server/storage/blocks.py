@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, func, select, update
 
-from streamgauge_server.model.clock import MICROS_PER_DAY, Clock
+from streamgauge_server.model.clock import MICROS_PER_DAY, MIN_MICROS, Clock
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
@@ -35,6 +35,9 @@ DATA_BELOW_ROWS = SUMMARY_MIN_ROWS
 
 SUBJECTS_AT_ONCE = 100
 """Subjects whose blocks one statement loads: other calls get their turn in between."""
+
+
+_FIRST_DAY = MIN_MICROS // MICROS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +168,13 @@ class Blocks:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        newest = BlockSelection(subject_ids, 0, day - 1, True, (), data_below_rows, newest_day_only=True)
+        newest = BlockSelection(subject_ids, _FIRST_DAY, day - 1, True, (), data_below_rows, newest_day_only=True)
         found = await self._load(newest)
         for days in (30, None):
             more = [id_ for id_, blocks in found.items() if blocks and not (enough is None or enough(id_, blocks))]
             if not more:
                 break
-            first_day = 0 if days is None else min(found[id_][0].day for id_ in more) - days
+            first_day = _FIRST_DAY if days is None else min(found[id_][0].day for id_ in more) - days
             found |= await self._load(BlockSelection(more, first_day, day - 1, True, (), data_below_rows))
         return found
 

@@ -61,6 +61,14 @@ class Database(Protocol):
         """Returns what `subject_ids` does, as part of the transaction of a function that `write` runs."""
         ...
 
+    async def subject_parts(self, subjects: Collection[SubjectTuple]) -> Sequence[tuple[int, str, str, int]]:
+        """Returns kind, name, part and id of all parts of subjects that exist, in one statement."""
+        ...
+
+    def compute(self, connection: Connection, work: Callable[[], T]) -> T:
+        """Runs a long computation in the middle of a function that `read` or `write` runs: other calls go on."""
+        ...
+
     async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """Returns the blocks of a selection with their subject ids, in one statement."""
         ...

@@ -8,6 +8,7 @@ from streamgauge_server.model.clock import Clock
 from streamgauge_server.storage.assets import Assets
 from streamgauge_server.storage.blocks import Blocks
 from streamgauge_server.storage.collector_leases import Collectors
+from streamgauge_server.storage.corrections import Corrections
 from streamgauge_server.storage.database import Database, open_database
 from streamgauge_server.storage.integrity import Integrity
 from streamgauge_server.storage.job_runs import JobRuns
@@ -64,6 +65,7 @@ class Store:
         self.collectors = Collectors(database, clock)
         self.metrics = Metrics(database, clock)
         self.blocks = Blocks(database, clock)
+        self.corrections = Corrections(database)
         self.tokens = Tokens(database, clock)
         self.integrity = Integrity(database)
 

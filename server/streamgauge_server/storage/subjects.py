@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, tuple_, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.errors import DomainError, Reason
@@ -15,7 +15,6 @@ from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import tables
-from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database, SubjectPartTuple
 from streamgauge_server.storage.group_read import GroupRead
 from streamgauge_server.storage.records import SubjectGone
@@ -73,21 +72,13 @@ class Subjects:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        t = tables.subjects
-
-        def work(connection: Connection) -> dict[SubjectName, dict[str, int]]:
-            found: dict[SubjectName, dict[str, int]] = {}
-            for batch in batches(names):
-                rows = connection.execute(
-                    select(t.c.kind, t.c.name, t.c.part, t.c.id).where(
-                        t.c.tenant == tenant, tuple_(t.c.kind, t.c.name).in_([(int(n.kind), n.id) for n in batch])
-                    )
-                )
-                for kind, name, part, id_ in rows:
-                    found.setdefault(SubjectName(SubjectKind(kind), name), {})[part] = id_
+        found: dict[SubjectName, dict[str, int]] = {}
+        if not names:
             return found
-
-        return await self._database.read(work)
+        rows = await self._database.subject_parts([(tenant, int(name.kind), name.id) for name in names])
+        for kind, name, part, id_ in rows:
+            found.setdefault(SubjectName(SubjectKind(kind), name), {})[part] = id_
+        return found
 
     async def register(
         self,

@@ -22,6 +22,7 @@ from streamgauge_server.timeseries.frame import (
     merge,
     within,
 )
+from streamgauge_server.timeseries.mixed import join
 from streamgauge_server.timeseries.packing import (
     code_type,
     expand_runs,
@@ -92,7 +93,7 @@ def metrics_of(data: bytes) -> tuple[int, ...]:
     """Returns the metrics that a block holds, without decoding it. Raises BlockCorrupt."""
     content = unseal(data)
     prefix = schema_prefix(content)
-    return tuple(decode(data).columns) if prefix is None else prefixed_schema(prefix).metrics
+    return tuple(decode(data).columns if prefix is None else dict.fromkeys(prefixed_schema(prefix).metrics))
 
 
 def _parse(content: bytes, blocks: int) -> block_pb2.Block:
@@ -123,17 +124,13 @@ def _frame(content: bytes, metrics: Collection[int] | None) -> Frame:
         for shared in message.column_starts
         for position in shared.columns
     }
-    return Frame(
-        times,
-        starts,
-        {
-            schema.metrics[position]: _column(
-                value_type, values, presence.get(position), own_starts.get(position), rows
-            )
-            for position, value_type, values in columns
-            if metrics is None or schema.metrics[position] in metrics
-        },
-    )
+    held: dict[int, list[Column]] = {}
+    for position, value_type, values in columns:
+        metric = schema.metrics[position]
+        if metrics is None or metric in metrics:
+            column = _column(value_type, values, presence.get(position), own_starts.get(position), rows)
+            held.setdefault(metric, []).append(column)
+    return Frame(times, starts, {metric: join(parts, starts) for metric, parts in held.items()})
 
 
 def _check_rows(times: Ints, rows: int) -> None:

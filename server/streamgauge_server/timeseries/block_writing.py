@@ -12,6 +12,7 @@ import numpy as np
 from streamgauge_server.internal import block_pb2
 from streamgauge_server.model.values import Scalar, ValueType
 from streamgauge_server.timeseries.frame import Bools, Column, Frame, Ints
+from streamgauge_server.timeseries.mixed import typed_columns
 from streamgauge_server.timeseries.packing import (
     code_type,
     pack_bits,
@@ -81,12 +82,8 @@ def _value_type(kind: type) -> ValueType:
 def frame_content(frame: Frame) -> bytes:
     """Returns the content of a block of a frame."""
     rows = len(frame.times)
-    columns = [
-        (metric, column)
-        for value_type in TYPE_ORDER
-        for metric, column in sorted(frame.columns.items())
-        if column.type == value_type
-    ]
+    held = typed_columns(frame)
+    columns = [(metric, column) for value_type in TYPE_ORDER for metric, column in held if column.type == value_type]
     bitmaps = [(i, c.present) for i, (_, c) in enumerate(columns) if c.present is not None and not c.present.all()]
     counts = [sum(column.type == value_type for _, column in columns) for value_type in TYPE_ORDER]
     message = block_pb2.Block(column_starts=_column_starts([column for _, column in columns]))

@@ -1,5 +1,7 @@
 """The frame: a small table of observations in memory, moments by metrics, in typed columns.
 
+A column whose values are of several types is of type ANY, see `mixed`.
+
 All merging of observations happens here. Of two writes to the same moment and metric the later one stands; values of
 other metrics at the same moment stay. Merging is associative and idempotent, so blocks may be folded in any grouping.
 """
@@ -28,14 +30,17 @@ DTYPES: dict[ValueType, Any] = {
     ValueType.INT64: np.int64,
     ValueType.BOOL: np.bool_,
     ValueType.STRING: np.object_,
+    ValueType.ANY: np.object_,
 }
-"""The numpy type of a column's values, by value type. Texts are arrays of Python strings."""
+"""The numpy type of a column's values, by value type. Texts are arrays of Python strings, ANY is one of Python scalars.
+"""
 
 FILLERS: dict[ValueType, Any] = {
     ValueType.DOUBLE: 0.0,
     ValueType.INT64: 0,
     ValueType.BOOL: False,
     ValueType.STRING: "",
+    ValueType.ANY: "",
 }
 """What stands where a column has no value."""
 
@@ -46,7 +51,8 @@ class Column:
 
     `values` holds arbitrary filler where `present` is False; `present` None means that every row has a value. `starts`
     is given only where a sample's writer told another start time than the row's (two writers at the same moment); None
-    means that the frame's `starts` hold.
+    means that the frame's `starts` hold. `type` is that of every value (DOUBLE, INT64, BOOL, STRING), or ANY: then each
+    value is a Python scalar with a type of its own.
     """
 
     type: ValueType
@@ -121,16 +127,14 @@ def spread(value_type: ValueType, values: Values, rows: Values | Sequence[int] |
 def merge(frames: Sequence[Frame]) -> Frame:
     """Returns one frame of all samples; where a moment and metric repeat, the later frame wins.
 
-    The start time of a sample is the last one told for it. Raises ValueError when a metric has two types.
+    The start time of a sample is the last one told for it. A metric of which the frames hold several types is of type
+    ANY.
     """
     return frames[0] if len(frames) == 1 else build_frame(*lay_end_to_end(frames))
 
 
 def lay_end_to_end(frames: Sequence[Frame]) -> tuple[Ints, Ints, dict[int, Column]]:
-    """Returns moments, start times and columns of the rows of several frames, one frame after the other.
-
-    Raises ValueError when a metric has two types.
-    """
+    """Returns moments, start times and columns of the rows of several frames, one frame after the other."""
     rows = sum(len(frame.times) for frame in frames)
     times = np.concatenate([frame.times for frame in frames]) if frames else np.empty(0, np.int64)
     starts = np.concatenate([frame.starts for frame in frames]) if frames else np.empty(0, np.int64)
@@ -220,10 +224,10 @@ def _stack(metric: int, held: Sequence[tuple[int, Frame]], rows: int, starts: In
     parts = [frame.columns[metric] for _, frame in held]
     value_type = parts[0].type
     if any(part.type != value_type for part in parts):
-        raise ValueError(f"metric {metric} has values of several types")
+        value_type = ValueType.ANY  # numpy turns numbers and booleans into Python scalars as it casts them to objects
     complete = sum(len(part.values) for part in parts) == rows
     if complete and all(part.present is None for part in parts):
-        values, present = np.concatenate([part.values for part in parts]), None
+        values, present = np.concatenate([part.values for part in parts], dtype=DTYPES[value_type]), None
     else:
         values, present = np.full(rows, FILLERS[value_type], DTYPES[value_type]), np.zeros(rows, np.bool_)
         for (offset, frame), part in zip(held, parts, strict=True):

@@ -1,7 +1,7 @@
 """Aggregates of numbers per metric and bucket of time, as one matrix of int64 cells.
 
-A line per field (`Cell`), a column per (metric, bucket), sorted by metric and time. Taking, joining and storing are
-single numpy calls however many metrics there are, and aggregation runs over all metrics at once.
+A line per field (`Cell`), a column per (metric, type, bucket), sorted by metric, type and time. Taking, joining and
+storing are single numpy calls however many metrics there are, and aggregation runs over all metrics at once.
 
 Sums and increases of integers are exact beyond 64 bits: they are kept as `high * 2**32 + low`. Sums of doubles depend
 on the order of addition. They are added pairwise inside a bucket and then over buckets, so that two ways to the same
@@ -67,7 +67,7 @@ class Previous(Protocol):
 
     @property
     def value(self) -> Scalar:
-        """The value; a number or boolean."""
+        """The value."""
         ...
 
     @property
@@ -111,17 +111,18 @@ def reduce_samples(samples: Samples) -> NumberTable:
 
 @np.errstate(over="ignore", invalid="ignore")
 def combine(table: NumberTable, windows: Ints) -> tuple[NumberTable, Ints]:
-    """Combines entries, disjoint in time and of one numpy type, to one per metric and window.
+    """Combines entries, disjoint in time and of one numpy type, to one per metric, type and window.
 
     `windows` tells each entry's window. RESETS and INCREASE of the result include the steps between entries, also over
-    the border of two windows, where they belong to the later one. The first entry of a metric has no step. Returns the
-    table and the window of each of its entries.
+    the border of two windows, where they belong to the later one. The first entry of a metric and type has no step.
+    Returns the table and the window of each of its entries.
     """
-    order = in_order(table[Cell.METRIC], table[Cell.FIRST_TIME])
+    dtype = _dtype(table)
+    types = None if dtype == _DOUBLE else table[Cell.TYPE]
+    order = in_order(table[Cell.METRIC], table[Cell.FIRST_TIME], types)
     if order is not None:
         table, windows = table[:, order], windows[order]
-    dtype = _dtype(table)
-    opens = changes(table[Cell.METRIC])
+    opens = changes(table[Cell.METRIC], table[Cell.TYPE])
     heads = np.flatnonzero(opens | changes(windows))
     before, before_start = _shifted(table.view(dtype)[Cell.LAST]), _shifted(table[Cell.LAST_START])
     is_reset, steps = _steps(table, dtype, before, before_start, opens)
@@ -148,14 +149,16 @@ def combine(table: NumberTable, windows: Ints) -> tuple[NumberTable, Ints]:
 def chain(table: NumberTable, previous: Mapping[int, Previous]) -> NumberTable:
     """Returns a table of one numpy type in which the first entry of each metric has its step from a sample before.
 
-    `previous` holds these samples by metric; metrics without one keep what they have.
+    `previous` holds these samples by metric; metrics without one keep what they have. Steps are taken from samples of
+    the entry's own kind only: of numbers from a number, of booleans from a boolean.
     """
     dtype = _dtype(table)
-    metrics = table[Cell.METRIC]
     found = [
         (position, sample)
-        for position, metric in enumerate(metrics.tolist())
-        if (not position or metric != metrics[position - 1]) and (sample := previous.get(metric)) is not None
+        for position in np.flatnonzero(changes(table[Cell.METRIC], table[Cell.TYPE])).tolist()
+        if (sample := previous.get(int(table[Cell.METRIC, position]))) is not None
+        and isinstance(sample.value, bool) == (table[Cell.TYPE, position] == ValueType.BOOL.value)
+        and not isinstance(sample.value, str)
     ]
     if not found:
         return table
@@ -177,12 +180,32 @@ def join(tables: Sequence[NumberTable]) -> NumberTable:
 
 
 def by_type(table: NumberTable) -> list[NumberTable]:
-    """Returns the entries of doubles and those of integers and booleans apart, as far as there are any."""
+    """Returns the entries of doubles and those of integers and booleans apart, as far as there are any.
+
+    Integers of a metric that has doubles as well become doubles.
+    """
     is_double = table[Cell.TYPE] == ValueType.DOUBLE.value
     doubles = int(np.count_nonzero(is_double))
     if doubles in (0, table.shape[1]):
         return [table] if table.shape[1] else []
-    return [table[:, is_double], table[:, ~is_double]]
+    mixed = np.isin(table[Cell.METRIC], table[Cell.METRIC, is_double]) & (table[Cell.TYPE] == ValueType.INT64.value)
+    if mixed.any():
+        table, is_double = table.copy(), is_double | mixed
+        table[:, mixed] = promoted(table[:, mixed])
+    return [part for part in (table[:, is_double], table[:, ~is_double]) if part.shape[1]]
+
+
+def promoted(table: NumberTable) -> NumberTable:
+    """Returns entries of integers as entries of doubles, each number rounded to the nearest one."""
+    doubles = table.copy()
+    numbers = doubles.view(_DOUBLE)
+    doubles[Cell.TYPE] = ValueType.DOUBLE.value
+    for cell in (Cell.FIRST, Cell.LAST, Cell.MIN, Cell.MAX):
+        numbers[cell] = table[cell]
+    for cell in (Cell.SUM, Cell.INCREASE):
+        numbers[cell] = totals_of(table, cell, ValueType.INT64)
+        doubles[cell + 1] = 0
+    return doubles
 
 
 def values_of(table: NumberTable, cell: int, value_type: ValueType) -> Values:

@@ -19,7 +19,7 @@ from streamgauge_server.model.clock import MICROS_PER_HOUR
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
 from streamgauge_server.timeseries import number_table, text_table
 from streamgauge_server.timeseries.block import decode_many, metrics_of
-from streamgauge_server.timeseries.frame import Ints
+from streamgauge_server.timeseries.frame import UNKNOWN_START, Ints
 from streamgauge_server.timeseries.number_table import Cell, NumberTable
 from streamgauge_server.timeseries.samples import changes
 from streamgauge_server.timeseries.summary import Summary, decode_summaries, summarise
@@ -51,7 +51,10 @@ class StoredBlock:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The last sample of a metric before a range: what its first step in the range is taken from."""
+    """The last sample of a metric before a range: what its first step in the range is taken from.
+
+    `start` is UNKNOWN_START for texts, whose start times are not kept in summaries.
+    """
 
     time: int
     value: Scalar
@@ -76,7 +79,8 @@ def aggregate(
 ) -> WindowTable:
     """Returns the statistics of one subject or part over the windows [bounds[i], bounds[i + 1]) cut to [start, end).
 
-    The answer is that of the merged samples of all blocks, of some metrics or all. An increase belongs to the window of
+    The answer is that of the merged samples of all blocks, of some metrics or all; numbers, booleans and texts of one
+    metric apart. An increase belongs to the window of
     the later sample. At a reset (both start times known and different, or a fall) the whole new value is the increase.
 
     The first increase in the range is taken from the last sample in [since, start), where `since` is given and blocks
@@ -128,7 +132,7 @@ def metrics_in(blocks: Iterable[StoredBlock]) -> set[int]:
 
 
 def baseline(blocks: Sequence[StoredBlock], before: int, metrics: Collection[int] | None = None) -> dict[int, Baseline]:
-    """Returns the newest sample before a moment of each number and boolean metric that has one in these blocks.
+    """Returns the newest sample before a moment, whatever its type, of each metric that has one in these blocks.
 
     Raises ValueError when a block of `needed_for_baseline` is not loaded, BlockCorrupt when stored bytes are damaged.
     """
@@ -142,10 +146,16 @@ def baseline(blocks: Sequence[StoredBlock], before: int, metrics: Collection[int
             break
         table = aggregate(by_day[day], *_history(before), missing)
         for metric in table.metrics:
-            stats = table.stats(metric)
-            if stats is not None and stats.type != ValueType.STRING and metric not in found:
-                found[metric] = Baseline(int(stats.last_time[0]), stats.last.tolist()[0], int(stats.last_start[0]))
+            if metric not in found:
+                stats = _newest(table, metric)
+                start = UNKNOWN_START if stats.type == ValueType.STRING else int(stats.last_start[0])
+                found[metric] = Baseline(int(stats.last_time[0]), stats.last.tolist()[0], start)
     return found
+
+
+def _newest(table: WindowTable, metric: int) -> WindowStats:
+    """Returns the statistics to which the newest sample of a metric belongs, in a table of one window."""
+    return max(table.all_stats(metric), key=lambda stats: int(stats.last_time[0]))
 
 
 def needed_for_baseline(blocks: Sequence[StoredBlock], before: int) -> set[int]:
@@ -158,14 +168,15 @@ def lifetime_of(
 ) -> dict[int, int | float]:
     """Returns the lifetime total of each metric up to a moment, from all blocks of its subject or part.
 
-    Of a number, the first value ever and all increases since; of a boolean 1 if it was ever true, else 0; of a text 0:
-    what `LatestSample.lifetime` holds. Needs the samples of `needed_for_baseline(blocks, before)`.
+    What `LatestSample.lifetime` holds of the newest sample: of a number, the first number ever and all increases since;
+    of a boolean 1 if the metric was ever true, else 0; of a text 0. Needs the samples of
+    `needed_for_baseline(blocks, before)`.
     """
     table = aggregate(blocks, *_history(before), metrics)
     lifetimes: dict[int, int | float] = {}
     for metric in table.metrics:
-        stats = table.stats(metric)
-        if stats is None or stats.type == ValueType.STRING:
+        stats = _newest(table, metric)
+        if stats.type == ValueType.STRING:
             lifetimes[metric] = 0
         elif stats.type == ValueType.BOOL:
             lifetimes[metric] = int(stats.max[0])

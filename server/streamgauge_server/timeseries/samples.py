@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from streamgauge_server.timeseries.frame import UNKNOWN_START, Bools, Column, Fr
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Samples by metric and time, in groups of one metric and bucket.
+    """Samples by metric, type and time, in groups of one metric, type and bucket.
 
     `values` has one entry per sample; booleans are 0 and 1 here. `restarts` tells of each sample but the first whether
     its start time differs from that of the sample before, both known; None where none does. The other arrays have one
@@ -31,20 +31,26 @@ class Samples:
     last_starts: Ints
 
 
-def lay_out(frame: Frame, columns: Mapping[int, Column], buckets: Ints) -> Samples | None:
-    """Returns the samples of some columns of a frame, of one numpy type or of integers and booleans.
+def lay_out(frame: Frame, columns: Sequence[tuple[int, Column]], buckets: Ints) -> Samples | None:
+    """Returns the samples of some typed columns of a frame with their metrics.
 
-    `buckets` tells the bucket of every row, equal for neighbours in one bucket. None when there are no columns.
+    They are of one numpy type, or of integers and booleans; a metric may have a column of each. `buckets` tells the
+    bucket of every row, equal for neighbours in one bucket. None when there are no columns.
     """
     if not columns:
         return None
-    ordered = dict(sorted(columns.items()))
-    dense = all(column.present is None and column.starts is None for column in ordered.values())
+    ordered = sorted(columns, key=_by_metric_and_type)
+    dense = all(column.present is None and column.starts is None for _, column in ordered)
     lay = _lay_out_dense if dense else _lay_out_sparse
-    return lay(frame, ordered, buckets)
+    metrics = np.array([metric for metric, _ in ordered])
+    return lay(frame, metrics, [column for _, column in ordered], buckets)
 
 
-def _lay_out_dense(frame: Frame, columns: Mapping[int, Column], buckets: Ints) -> Samples:
+def _by_metric_and_type(column: tuple[int, Column]) -> tuple[int, int]:
+    return column[0], column[1].type
+
+
+def _lay_out_dense(frame: Frame, metrics: Ints, columns: Sequence[Column], buckets: Ints) -> Samples:
     """Every column has the same rows: positions are found once and repeated."""
     rows, count = len(frame.times), len(columns)
     row_heads = np.flatnonzero(changes(buckets))
@@ -60,7 +66,7 @@ def _lay_out_dense(frame: Frame, columns: Mapping[int, Column], buckets: Ints) -
         restarts,
         (row_heads + offsets).ravel(),
         (row_tails + offsets).ravel(),
-        np.repeat(np.array(list(columns)), groups),
+        np.repeat(metrics, groups),
         np.repeat(_types(columns), groups),
         np.tile(frame.times[row_heads], count),
         np.tile(frame.times[row_tails], count),
@@ -69,9 +75,9 @@ def _lay_out_dense(frame: Frame, columns: Mapping[int, Column], buckets: Ints) -
     )
 
 
-def _lay_out_sparse(frame: Frame, columns: Mapping[int, Column], buckets: Ints) -> Samples:
+def _lay_out_sparse(frame: Frame, metrics: Ints, columns: Sequence[Column], buckets: Ints) -> Samples:
     everywhere = np.arange(len(frame.times))
-    rows = [everywhere if c.present is None else np.flatnonzero(c.present) for c in columns.values()]
+    rows = [everywhere if c.present is None else np.flatnonzero(c.present) for c in columns]
     row = np.concatenate(rows)
     begins = np.cumsum([0, *map(len, rows)])
     opens = changes(buckets[row])
@@ -80,13 +86,14 @@ def _lay_out_sparse(frame: Frame, columns: Mapping[int, Column], buckets: Ints) 
     tails = np.append(heads[1:], len(row)) - 1
     column_of_group = np.searchsorted(begins, heads, side="right") - 1
     times = frame.times[row]
-    starts = np.concatenate([frame.starts_of(metric)[here] for metric, here in zip(columns, rows, strict=True)])
+    row_starts = [frame.starts if column.starts is None else column.starts for column in columns]
+    starts = np.concatenate([of_column[here] for of_column, here in zip(row_starts, rows, strict=True)])
     return Samples(
         _values(columns, rows),
         restarted(starts),
         heads,
         tails,
-        np.array(list(columns))[column_of_group],
+        metrics[column_of_group],
         _types(columns)[column_of_group],
         times[heads],
         times[tails],
@@ -95,16 +102,16 @@ def _lay_out_sparse(frame: Frame, columns: Mapping[int, Column], buckets: Ints) 
     )
 
 
-def _values(columns: Mapping[int, Column], rows: list[Ints] | None) -> Values:
+def _values(columns: Sequence[Column], rows: list[Ints] | None) -> Values:
     if rows is None:
-        values = np.concatenate([column.values for column in columns.values()])
+        values = np.concatenate([column.values for column in columns])
     else:
-        values = np.concatenate([column.values[here] for column, here in zip(columns.values(), rows, strict=True)])
+        values = np.concatenate([column.values[here] for column, here in zip(columns, rows, strict=True)])
     return values.astype(np.int64) if values.dtype == np.bool_ else values
 
 
-def _types(columns: Mapping[int, Column]) -> Ints:
-    return np.array([column.type for column in columns.values()], np.int64)
+def _types(columns: Sequence[Column]) -> Ints:
+    return np.array([column.type for column in columns], np.int64)
 
 
 def restarted(starts: Ints) -> Bools:
@@ -123,9 +130,11 @@ def changes(*keys: Values) -> Bools:
     return differs
 
 
-def in_order(metrics: Ints, times: Ints) -> Ints | None:
-    """Returns the positions of entries by metric and time; None when they are in this order already."""
-    same = metrics[1:] == metrics[:-1]
-    if bool(((metrics[1:] > metrics[:-1]) | (same & (times[1:] > times[:-1]))).all()):
+def in_order(metrics: Ints, times: Ints, types: Ints | None = None) -> Ints | None:
+    """Returns the positions of entries by metric, type (where given) and time; None when they are in order already."""
+    later = times[1:] > times[:-1]
+    if types is not None:
+        later = (types[1:] > types[:-1]) | ((types[1:] == types[:-1]) & later)
+    if bool(((metrics[1:] > metrics[:-1]) | ((metrics[1:] == metrics[:-1]) & later)).all()):
         return None
-    return np.lexsort((times, metrics))
+    return np.lexsort((times, metrics) if types is None else (times, types, metrics))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,8 +25,9 @@ _TAG = 0x1A  # of `Block.schema`, field 3
 class Schema:
     """How many rows, and the columns in order: how many of each type of TYPE_ORDER, and their metrics.
 
-    `sparse` are the positions of columns that lack a value in some row; `own_starts` tells that some columns have start
-    times of their own.
+    A metric whose values are of several types has one column of each, sparse and with disjoint rows. `sparse` are the
+    positions of columns that lack a value in some row; `own_starts` tells that some columns have start times of their
+    own.
     """
 
     rows: int
@@ -89,7 +91,20 @@ def _read(stored: bytes) -> Schema:
     counts = _four(message.columns)
     if sum(counts) != len(message.metrics) or not message.rows:
         raise BlockCorrupt("a block's schema contradicts itself")
-    return Schema(message.rows, counts, tuple(message.metrics), tuple(message.sparse), message.own_starts)
+    schema = Schema(message.rows, counts, tuple(message.metrics), tuple(message.sparse), message.own_starts)
+    if len(set(schema.metrics)) < len(schema.metrics):
+        _check_mixed(schema)
+    return schema
+
+
+def _check_mixed(schema: Schema) -> None:
+    """Raises BlockCorrupt where columns of one metric are of one type, or cannot have disjoint rows."""
+    several = {metric for metric, count in Counter(schema.metrics).items() if count > 1}
+    sparse = frozenset(schema.sparse)
+    if any(metric in several and position not in sparse for position, metric in enumerate(schema.metrics)):
+        raise BlockCorrupt("a metric has values of two types in one row")
+    if len(set(zip(schema.metrics, schema.types, strict=True))) < len(schema.metrics):
+        raise BlockCorrupt("a metric has two columns of one type")
 
 
 def _four(counts: Sequence[int]) -> tuple[int, int, int, int]:

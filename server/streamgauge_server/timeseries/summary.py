@@ -16,6 +16,7 @@ from streamgauge_server.model.values import ValueType
 from streamgauge_server.timeseries import number_table, text_table
 from streamgauge_server.timeseries.envelope import CONTRADICTIONS, BlockCorrupt, seal, unseal
 from streamgauge_server.timeseries.frame import Column, Frame, Ints
+from streamgauge_server.timeseries.mixed import typed_by_bucket
 from streamgauge_server.timeseries.number_table import LINES, Cell, NumberTable
 from streamgauge_server.timeseries.packing import squeeze, text_array, unsqueeze
 from streamgauge_server.timeseries.samples import lay_out
@@ -24,7 +25,7 @@ from streamgauge_server.timeseries.text_table import TextTable
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """Aggregates per metric and bucket of time."""
+    """Aggregates per metric, type and bucket of time."""
 
     numbers: NumberTable
     texts: TextTable
@@ -37,14 +38,16 @@ _TEXT_LINES = 6
 def summarise(frame: Frame, buckets: Ints) -> Summary:
     """Returns the summary of a frame's samples.
 
-    `buckets` tells the bucket of every row, equal for neighbours in the same bucket.
+    `buckets` tells the bucket of every row, equal for neighbours in the same bucket. A metric whose values in a bucket
+    are of several types has an entry of each; of numbers one: of integers, or of doubles where one of them is a double.
     """
-    doubles: dict[int, Column] = {}
-    integers: dict[int, Column] = {}
-    texts: dict[int, Column] = {}
+    doubles: list[tuple[int, Column]] = []
+    integers: list[tuple[int, Column]] = []
+    texts: list[tuple[int, Column]] = []
     for metric, column in frame.columns.items():
-        kind = {ValueType.DOUBLE: doubles, ValueType.STRING: texts}.get(column.type, integers)
-        kind[metric] = column
+        for part in typed_by_bucket(column, buckets):
+            kind = {ValueType.DOUBLE: doubles, ValueType.STRING: texts}.get(part.type, integers)
+            kind.append((metric, part))
     laid_out = [samples for kind in (doubles, integers) if (samples := lay_out(frame, kind, buckets))]
     text_samples = lay_out(frame, texts, buckets)
     return Summary(
@@ -54,7 +57,7 @@ def summarise(frame: Frame, buckets: Ints) -> Summary:
 
 
 def whole(summary: Summary) -> Summary:
-    """Returns the summary of all buckets taken together, an entry per metric."""
+    """Returns the summary of all buckets taken together, an entry per metric and type."""
     tables = [
         number_table.combine(table, np.zeros(table.shape[1], np.int64))[0]
         for table in number_table.by_type(summary.numbers)

@@ -9,20 +9,28 @@ import numpy as np
 
 from streamgauge_server.model.values import ValueType
 from streamgauge_server.timeseries.frame import Bools, Ints, Values
-from streamgauge_server.timeseries.number_table import Cell, NumberTable, Previous, chain, totals_of, values_of
+from streamgauge_server.timeseries.number_table import (
+    Cell,
+    NumberTable,
+    Previous,
+    chain,
+    promoted,
+    totals_of,
+    values_of,
+)
 from streamgauge_server.timeseries.samples import changes
 from streamgauge_server.timeseries.text_table import TextTable
 
 
 class WindowStats:
-    """The statistics of one metric over all windows of a query.
+    """The statistics of one metric over all windows of a query: of its numbers, of its booleans or of its texts.
 
     Every property is an array with one entry per window; entries of windows without samples are filler (0, False or
     an empty text), `present` tells which windows have samples. Times are microseconds. Texts have no `sum`, `min`,
     `max`, `increase` and `resets`: asking for them raises TypeError.
 
-    `first`, `last`, `min` and `max` are of the metric's type. `sum` and `increase` are float64 for doubles, otherwise
-    int64, or Python ints in an object array where 64 bits are too few.
+    `first`, `last`, `min` and `max` are of the type `type`: DOUBLE, INT64, BOOL or STRING. `sum` and `increase` are
+    float64 for doubles, otherwise int64, or Python ints in an object array where 64 bits are too few.
     """
 
     __slots__ = ("_numbers", "_size", "_texts", "_windows", "type")
@@ -152,6 +160,9 @@ class WindowTable:
 
     `size` is how many windows there are, `metrics` which metrics have samples (rising), `unchained` which of them have
     no known sample before their first one, so that it adds nothing to their increase.
+
+    Numbers, booleans and texts of one metric have statistics of their own. Numbers are INT64 where all of them are,
+    otherwise DOUBLE. An increase takes its steps between samples of the same kind, whatever lies between them.
     """
 
     def __init__(
@@ -160,38 +171,54 @@ class WindowTable:
         tables: Sequence[tuple[NumberTable | TextTable, Ints]],
         chained: Collection[int] = (),
     ) -> None:
-        """Takes tables by metric and window, each with the window of every entry."""
+        """Takes tables by metric, type and window, each with the window of every entry, texts last.
+
+        Of a metric no two tables have numbers.
+        """
         self.size = size
         self._tables = tables
-        self._places: dict[int, tuple[ValueType, NumberTable | TextTable, Ints, slice]] = {}
+        self._places: dict[int, list[tuple[ValueType, NumberTable | TextTable, Ints, slice]]] = {}
         for table, windows in tables:
             if isinstance(table, TextTable):
-                ids, types = table.metrics, None
+                ids, types, heads = table.metrics, None, changes(table.metrics)
             else:
                 ids, types = table[Cell.METRIC], table[Cell.TYPE]
-            heads = np.flatnonzero(changes(ids)).tolist()
-            for head, tail in pairwise([*heads, len(ids)]):
+                heads = changes(ids, types)
+            for head, tail in pairwise([*np.flatnonzero(heads).tolist(), len(ids)]):
                 value_type = ValueType.STRING if types is None else _TYPES[int(types[head])]
-                self._places[int(ids[head])] = (value_type, table, windows, slice(head, tail))
+                place = (value_type, table, windows, slice(head, tail))
+                self._places.setdefault(int(ids[head]), []).append(place)
         self.metrics: tuple[int, ...] = tuple(sorted(self._places))
         self.unchained: frozenset[int] = frozenset(self._places.keys() - chained)
 
     def stats(self, metric: int) -> WindowStats | None:
-        """Returns the statistics of a metric, None when it has no sample."""
-        place = self._places.get(metric)
-        if place is None:
-            return None
-        value_type, table, windows, here = place
-        entries = table.take(here) if isinstance(table, TextTable) else table[:, here]
-        return WindowStats(value_type, self.size, windows[here], entries)
+        """Returns the statistics of a metric, None when it has no sample.
+
+        Of a metric whose samples are of several kinds these are the first of `all_stats`.
+        """
+        stats = self.all_stats(metric)
+        return stats[0] if stats else None
+
+    def all_stats(self, metric: int) -> list[WindowStats]:
+        """Returns the statistics of a metric's numbers, booleans and texts, in this order, those there are."""
+        found: list[WindowStats] = []
+        for value_type, table, windows, here in self._places.get(metric, ()):
+            entries = table.take(here) if isinstance(table, TextTable) else table[:, here]
+            found.append(WindowStats(value_type, self.size, windows[here], entries))
+        return found
 
     def chained(self, baseline: Mapping[int, Previous]) -> WindowTable:
         """Returns the table in which the first increase of unchained metrics is taken from a sample before the range.
 
-        `baseline` holds these samples by metric (`query.baseline`).
+        `baseline` holds these samples by metric (`query.baseline`). A step is taken from a sample of the same kind
+        only; one from a double to integers makes these doubles.
         """
         found = {metric: sample for metric, sample in baseline.items() if metric in self.unchained}
-        tables = [(t if isinstance(t, TextTable) else chain(t, found), windows) for t, windows in self._tables]
+        doubles = {metric for metric, sample in found.items() if isinstance(sample.value, float)}
+        tables = [
+            (table if isinstance(table, TextTable) else chain(table, found), windows)
+            for table, windows in _promoted(self._tables, doubles)
+        ]
         return WindowTable(self.size, tables, (self._places.keys() - self.unchained) | found.keys())
 
     def after_first(self) -> WindowTable:
@@ -209,6 +236,26 @@ class WindowTable:
             if kept.any():
                 tables.append((table, windows[kept] - 1))
         return WindowTable(self.size - 1, tables, chained)
+
+
+def _promoted(
+    tables: Sequence[tuple[NumberTable | TextTable, Ints]], metrics: Collection[int]
+) -> Sequence[tuple[NumberTable | TextTable, Ints]]:
+    """Returns tables in which the integers of some metrics are doubles."""
+    if not metrics:
+        return tables
+    wanted = np.array(sorted(metrics), np.int64)
+    kept: list[tuple[NumberTable | TextTable, Ints]] = []
+    for table, windows in tables:
+        if isinstance(table, TextTable):
+            kept.append((table, windows))
+            continue
+        mixed = (table[Cell.TYPE] == ValueType.INT64.value) & np.isin(table[Cell.METRIC], wanted)
+        if mixed.any():
+            kept.append((promoted(table[:, mixed]), windows[mixed]))
+        if not mixed.all():
+            kept.append((table[:, ~mixed], windows[~mixed]))
+    return kept
 
 
 _TYPES = {value_type.value: value_type for value_type in ValueType}

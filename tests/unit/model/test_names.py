@@ -46,6 +46,8 @@ def test_a_metric_may_hold_slashes() -> None:
     assert parse_descriptor("metricDescriptors/sources/a/b c") == (SubjectKind.SOURCE, "a/b c")
     assert parse_descriptor("metricDescriptors/sources/") is None
     assert parse_descriptor("metricDescriptors/colours/a") is None
+    assert parse_descriptor("metricDescriptors/assets/" + "é" * 255) == (SubjectKind.ASSET, "é" * 255)
+    assert parse_descriptor("metricDescriptors/assets/" + "é" * 256) is None
 
 
 def test_the_length_of_a_text_is_counted_in_bytes() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from streamgauge import FailureKind, StreamgaugeError, WriteError, WriteFailure, WriterStats, _encode
-from streamgauge._batches import Batch, BatchQueue, WriterOptions, may_pass, rejected, settled
+from streamgauge._batches import Batch, BatchQueue, WriterOptions, may_pass, settled
+from streamgauge._wires import OBSERVATIONS
 from streamgauge.v1 import common_pb2, errors_pb2, metrics_service_pb2
 
 
@@ -20,19 +21,19 @@ def options(**changes: float) -> WriterOptions:
 def test_a_batch_is_encoded_as_protobuf_would(items: list[bytes], request_id: str) -> None:
     observations = [common_pb2.Observation(subject=item.hex()) for item in items]
     batch = Batch(tuple(o.SerializeToString() for o in observations), 0, request_id)
-    read = metrics_service_pb2.WriteMetricsRequest.FromString(batch.body())
+    read = metrics_service_pb2.WriteMetricsRequest.FromString(OBSERVATIONS.body(batch))
     assert read == metrics_service_pb2.WriteMetricsRequest(observations=observations, request_id=request_id)
 
 
 def test_an_observation_over_a_megabyte_is_encoded_right() -> None:
     observation = common_pb2.Observation(subject="x" * 3_000_000)
-    body = Batch((observation.SerializeToString(),), 0).body()
+    body = OBSERVATIONS.body(Batch((observation.SerializeToString(),), 0))
     assert metrics_service_pb2.WriteMetricsRequest.FromString(body).observations[0] == observation
 
 
 def test_the_same_batch_always_has_the_same_bytes_and_another_batch_another_request_id() -> None:
     batch = Batch((b"",), 0)
-    assert batch.body() == batch.body()
+    assert OBSERVATIONS.body(batch) == OBSERVATIONS.body(batch)
     assert Batch((b"",), 0).request_id != batch.request_id
 
 
@@ -136,13 +137,13 @@ def test_a_report_of_refused_items_has_their_reasons_and_gives_them_back() -> No
             reason=errors_pb2.ERROR_REASON_INVALID_FIELD,
             message="m",
         )
-    failure = rejected(batch, response)
+    failure = OBSERVATIONS.rejected(batch, response)
     assert failure is not None
     assert (failure.kind, failure.count, len(failure.errors)) == (FailureKind.REJECTED, 2, 3)
     assert failure.errors[0] == WriteError(1, "sources/1", "a", "INVALID_FIELD", "m")
     assert [(o.subject, o.values) for o in failure.observations()] == [("sources/1", {"a": 1}), ("sources/3", {"a": 3})]
     assert str(failure).startswith("2 observations were not stored (rejected): sources/1 a: INVALID_FIELD: m")
-    assert rejected(batch, metrics_service_pb2.WriteMetricsResponse(accepted_count=4)) is None
+    assert OBSERVATIONS.rejected(batch, metrics_service_pb2.WriteMetricsResponse(accepted_count=4)) is None
 
 
 def test_every_observation_of_a_batch_is_in_one_column_of_the_books() -> None:

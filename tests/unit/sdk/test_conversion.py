@@ -179,20 +179,10 @@ def test_an_update_of_nothing_is_refused_since_an_empty_mask_means_everything() 
         update_descriptor(etag="e1")
 
 
-def update_descriptor(**changes: Any) -> metrics_service_pb2.UpdateMetricDescriptorRequest:
-    nothing: dict[str, Any] = dict.fromkeys(
-        (
-            "display_name",
-            "description",
-            "unit",
-            "kind",
-            "window_aggregate",
-            "summary_aggregate",
-            "part_combination",
-            "state_order",
-        )
-    )
-    return descriptors._update("metricDescriptors/sources/x", **{**nothing, "no_value": KEEP, "etag": "", **changes})
+def update_descriptor(
+    value_type: str | None = None, **changes: Any
+) -> metrics_service_pb2.UpdateMetricDescriptorRequest:
+    return descriptors._update("metricDescriptors/sources/x", value_type, changes)  # type: ignore[arg-type]
 
 
 def test_a_descriptor_is_updated_in_every_field() -> None:
@@ -206,9 +196,16 @@ def test_a_descriptor_is_updated_in_every_field() -> None:
         part_combination="sum",
         state_order=["a", "b"],
         no_value=-1.0,
+        value_type="number",
+        min_value=0,
+        max_value=1.5,
+        direction="lower_is_better",
+        etag="e",
     )
     message = request.metric_descriptor
-    assert len(request.update_mask.paths) == 9
+    assert len(request.update_mask.paths) == 13
+    assert (message.value_type, message.min_value, message.max_value, message.direction) == (5, 0.0, 1.5, 2)
+    assert (message.etag, request.allow_missing) == ("e", False)
     assert (message.kind, message.window_aggregate, message.summary_aggregate, message.part_combination) == (2, 8, 4, 1)
     assert (list(message.state_order), message.no_value) == (["a", "b"], -1.0)
 
@@ -218,6 +215,25 @@ def test_the_mark_of_no_value_is_kept_unless_it_is_named_and_none_takes_it_away(
     cleared = update_descriptor(no_value=None)
     assert list(cleared.update_mask.paths) == ["no_value"]
     assert not cleared.metric_descriptor.HasField("no_value")
+
+
+def test_bounds_and_direction_are_kept_unless_they_are_named_and_none_takes_them_away() -> None:
+    request = update_descriptor(min_value=KEEP, max_value=None, direction=None, unit=None)
+    assert list(request.update_mask.paths) == ["max_value", "direction"]
+    assert request.metric_descriptor == common_pb2.MetricDescriptor(name="metricDescriptors/sources/x")
+
+
+def test_a_field_that_a_descriptor_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="no colour"):
+        update_descriptor(colour="red")
+    with pytest.raises(ValueError, match="nothing to update"):
+        update_descriptor(etag="e")
+
+
+def test_a_declaration_may_be_of_a_metric_that_was_never_written() -> None:
+    request = descriptors._update("metricDescriptors/assets/x", "bool", {}, declare=True)
+    assert (request.allow_missing, list(request.update_mask.paths)) == (True, ["value_type"])
+    assert request.metric_descriptor.value_type == 3
 
 
 def test_a_question_about_a_source_leaves_everything_to_the_servers_defaults_that_is_not_given() -> None:

@@ -24,8 +24,10 @@ from streamgauge import (
     WriterStats,
 )
 from streamgauge._aio_worker import AsyncWorker
-from streamgauge._batches import OnError, WriterOptions, log_failure
+from streamgauge._batches import WriterOptions
+from streamgauge._failures import OnError, log_failure
 from streamgauge._service_config import RetryPolicy
+from streamgauge._wires import OBSERVATIONS
 from streamgauge._worker import Worker
 from streamgauge.v1 import metrics_service_pb2
 
@@ -84,8 +86,10 @@ class Both:
         self.reports: list[WriteFailure] = []
         settings = WriterOptions(**{"max_batch_age": 60.0, "close_timeout": SECONDS, **options})
         told = on_error or self.reports.append
-        self._sync = Worker(self.server, POLICY, settings, told) if kind == "sync" else None
-        self._async = AsyncWorker(self.server.asynchronously, POLICY, settings, told) if kind == "async" else None
+        self._sync = Worker(OBSERVATIONS, self.server, POLICY, settings, told) if kind == "sync" else None
+        self._async = (
+            AsyncWorker(OBSERVATIONS, self.server.asynchronously, POLICY, settings, told) if kind == "async" else None
+        )
 
     async def put(self, text: str = "x") -> None:
         body = metrics_service_pb2.WriteMetricsRequest().observations.add(subject=text).SerializeToString()
@@ -111,7 +115,7 @@ class Both:
         assert await asyncio.to_thread(self.server.came.acquire, timeout=SECONDS)
 
     @property
-    def worker(self) -> Worker | AsyncWorker:
+    def worker(self) -> Worker[WriteFailure] | AsyncWorker[WriteFailure]:
         worker = self._sync or self._async
         assert worker is not None
         return worker
@@ -439,8 +443,10 @@ async def test_stopping_lets_the_worker_end_when_everything_is_sent(make: Callab
 def test_an_event_loop_that_ends_before_the_writer_is_closed_reports_what_is_left() -> None:
     reports: list[WriteFailure] = []
 
-    async def leave() -> AsyncWorker:
-        worker = AsyncWorker(Stub().asynchronously, POLICY, WriterOptions(max_batch_age=60), reports.append)
+    async def leave() -> AsyncWorker[WriteFailure]:
+        worker = AsyncWorker(
+            OBSERVATIONS, Stub().asynchronously, POLICY, WriterOptions(max_batch_age=60), reports.append
+        )
         await worker.put(b"")
         await asyncio.sleep(0)
         return worker

@@ -43,8 +43,12 @@ def frame_of(moments: Moments) -> Frame:
 
 def page_of(moments: Moments, begin: Position, size: int, max_bytes: int = ROOMY, cuts: int = 1) -> MomentPage:
     """Reads a page out of the moments from its beginning on, in `cuts` frames."""
-    page = MomentPage(begin, size, max_bytes)
+    page = MomentPage(size, max_bytes)
     left = [moment for moment in moments if moment[0] >= begin.time]
+    if begin.after is not None and left and left[0][0] == begin.time:
+        ids = begin.left([metric.id for metric in METRICS])
+        if page.add(frame_of([left.pop(0)]), [metric for metric in METRICS if metric.id in ids]):
+            return page
     step = max(1, -(-len(left) // cuts))
     for first in range(0, len(left), step):
         if page.add(frame_of(left[first : first + step]), METRICS):
@@ -149,7 +153,7 @@ def test_a_text_larger_than_a_page_is_a_page() -> None:
 
 
 def test_columns_that_are_not_asked_for_do_not_count() -> None:
-    page = MomentPage(Position(0), 10, ROOMY)
+    page = MomentPage(10, ROOMY)
     assert not page.add(frame_of([(1, {"a": 1}), (2, {"b": 2}), (3, {"a": 3, "b": 4})]), METRICS[:1])
     assert told(page) == [(2, [("b", 2)]), (3, [("b", 4)])]
     assert not page.add(frame_of([(4, {"a": 1})]), METRICS[:1])

@@ -33,7 +33,14 @@ numbers = st.one_of(
 )
 
 
-def typed(values: list[Any], target: ValueType, no_value: float | None = None) -> tuple[list[Any] | None, Refusals]:
+def typed(
+    values: list[Any],
+    target: ValueType,
+    no_value: float | None = None,
+    *,
+    max_value: float | None = None,
+    rows: list[int] | None = None,
+) -> tuple[list[Any] | None, Refusals]:
     """Returns what is stored of a column, None where it is refused."""
     descriptor = MetricDescriptor(
         7,
@@ -48,10 +55,13 @@ def typed(values: list[Any], target: ValueType, no_value: float | None = None) -
         Aggregate.LAST,
         PartCombination.LAST,
         no_value=no_value,
+        max_value=max_value,
     )
     given_type = type_of(values[0])
-    column = ColumnInput("m", given_type, np.array(values, DTYPES[given_type]), None)
-    frame = FrameInput("sources/a", "", None, np.arange(len(values), dtype=np.uint64), [column])
+    at = None if rows is None else np.array(rows, np.uint32)
+    column = ColumnInput("m", given_type, np.array(values, DTYPES[given_type]), at)
+    count = len(values) if rows is None else rows[-1] + 1
+    frame = FrameInput("sources/a", "", None, np.arange(count, dtype=np.uint64), [column])
     refusals = Refusals()
     columns = typed_columns(0, frame, {"m": descriptor}, refusals)
     if columns is None:
@@ -59,13 +69,14 @@ def typed(values: list[Any], target: ValueType, no_value: float | None = None) -
     built = columns.get(7)
     if built is None:
         return [], refusals
-    assert built.type == target
-    assert built.values.dtype == DTYPES[target]
+    stored = given_type if target in (ValueType.NUMBER, ValueType.ANY) else target
+    assert built.type == stored
+    assert built.values.dtype == DTYPES[stored]
     kept = built.values if built.present is None else built.values[built.present]
     return kept.tolist(), refusals
 
 
-@given(value=numbers, target=st.sampled_from([ValueType.DOUBLE, ValueType.INT64, ValueType.BOOL, ValueType.STRING]))
+@given(value=st.one_of(numbers, st.just("5")), target=st.sampled_from(ValueType))
 def test_a_column_converts_exactly_as_a_single_value_does(value: Scalar, target: ValueType) -> None:
     expected = convert_lossless(value, target)
     stored, refusals = typed([value], target)
@@ -91,3 +102,15 @@ def test_one_lossy_value_refuses_the_column_with_its_types() -> None:
     (error,) = refusals.errors
     assert (error.path, error.metric) == ("columns[0].doubles", "m")
     assert error.metadata == {"metric": "m", "expected": "INT64", "actual": "DOUBLE"}
+
+
+def test_a_value_beyond_the_limit_is_named_by_its_place_among_those_that_were_given() -> None:
+    stored, refusals = typed([-1.0, 3.0, -1.0, 9.0], ValueType.INT64, -1.0, max_value=5.0, rows=[0, 2, 3, 7])
+    assert stored is None
+    (error,) = refusals.errors
+    assert (error.path, error.message) == ("columns[0].doubles.values[3]", "must be at most 5, is 9")
+
+
+def test_what_is_no_value_is_not_held_to_the_limit() -> None:
+    assert typed([9, 3], ValueType.INT64, 9.0, max_value=5.0)[0] == [3]
+    assert typed([9, 3], ValueType.NUMBER, 9.0, max_value=5.0, rows=[1, 4])[0] == [3]

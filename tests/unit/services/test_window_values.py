@@ -22,8 +22,8 @@ from streamgauge_server.services.window_values import (
     Reading,
     WindowValues,
     readings_of,
+    window_columns,
     window_seconds,
-    window_values,
 )
 from streamgauge_server.timeseries.block import encode
 from streamgauge_server.timeseries.frame import DTYPES, UNKNOWN_START, Column, build_frame
@@ -99,8 +99,7 @@ def column(
 ) -> WindowValues:
     wanted = reading if isinstance(reading, Reading) else Reading(reading)
     seconds = np.full(windows - history, 2.0)
-    found = window_values(metric, wanted, [stats(part, windows) for part in parts], seconds)
-    assert found is not None
+    (found,) = window_columns(metric, wanted, [[stats(part, windows)] for part in parts], seconds)
     return found
 
 
@@ -132,7 +131,7 @@ class TestOnePart:
         assert column(INTS, Aggregate.LAST, {1: 3, 11: 4, 25: 9}).windows.tolist() == []
 
     def test_no_part_has_no_values_and_still_a_type(self) -> None:
-        found = window_values(INTS, Reading(Aggregate.AVG), [], np.full(3, 1.0))
+        (found,) = window_columns(INTS, Reading(Aggregate.AVG), [], np.full(3, 1.0))
         assert found is not None
         assert (len(found.values), found.windows.tolist(), found.type) == (0, [], ValueType.DOUBLE)
 
@@ -211,7 +210,7 @@ class TestParts:
     def test_a_union_of_several_parts_has_no_single_value(self) -> None:
         metric = descriptor(MetricKind.STATE, ValueType.STRING, PartCombination.UNION)
         one = stats({1: "x"}, 1)
-        assert window_values(metric, Reading(Aggregate.LAST), [one, one], np.ones(1)) is None
+        assert window_columns(metric, Reading(Aggregate.LAST), [[one], [one]], np.ones(1)) == []
         assert read(metric, Aggregate.LAST, {1: "x"}, windows=1) == ["x"]
 
 

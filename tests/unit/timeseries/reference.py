@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -56,9 +57,30 @@ def exact(samples: Samples) -> list[tuple[int, int, str, int]]:
     )
 
 
+class Kind(IntEnum):
+    """What may be aggregated together."""
+
+    NUMBER = 1
+    BOOLEAN = 2
+    TEXT = 3
+
+
+def kind_of(value: Scalar) -> Kind:
+    """Returns the kind of a value."""
+    return Kind.BOOLEAN if isinstance(value, bool) else Kind.TEXT if isinstance(value, str) else Kind.NUMBER
+
+
+def by_kind(of_metric: Mapping[int, Sample]) -> dict[Kind, dict[int, Sample]]:
+    """Returns the numbers, booleans and texts of a metric apart."""
+    kinds: dict[Kind, dict[int, Sample]] = {}
+    for time, sample in sorted(of_metric.items()):
+        kinds.setdefault(kind_of(sample[0]), {})[time] = sample
+    return kinds
+
+
 @dataclass
 class Stats:
-    """The statistics of one metric in one window."""
+    """The statistics of one metric's values of one kind in one window."""
 
     count: int = 0
     sum: Any = 0
@@ -72,29 +94,35 @@ class Stats:
     resets: int = 0
 
 
+Answer: TypeAlias = dict[tuple[int, Kind], dict[int, Stats]]
+"""Statistics by metric, kind and window."""
+
+
 def is_reset(before: Sample, after: Sample) -> bool:
     """The rule: both start times known and different, or a fall."""
     unknown = UNKNOWN_START in (before[1], after[1])
     return (before[1] != after[1] and not unknown) or after[0] < before[0]  # type: ignore[operator]
 
 
-def windows(
-    samples: Samples, start: int, end: int, bounds: Sequence[int], *, chained: bool
-) -> dict[int, dict[int, Stats]]:
-    """Returns statistics by metric and window; `chained` takes the first step from the sample before the range."""
-    answer: dict[int, dict[int, Stats]] = {}
+def windows(samples: Samples, start: int, end: int, bounds: Sequence[int], *, chained: bool) -> Answer:
+    """Returns statistics by metric, kind and window.
+
+    `chained` takes the first step of a kind from the last sample of that kind before the range.
+    """
+    answer: Answer = {}
     for metric, of_metric in samples.items():
-        before: Sample | None = None
-        for time, (value, sample_start) in sorted(of_metric.items()):
-            if time >= end:
-                break
-            if start <= time and bounds[0] <= time < bounds[-1]:
-                window = max(i for i, bound in enumerate(bounds) if bound <= time)
-                stats = answer.setdefault(metric, {}).setdefault(window, Stats())
-                _count(stats, time, (value, sample_start), before)
-            elif not chained:
-                continue
-            before = (value, sample_start)
+        for kind, of_kind in by_kind(of_metric).items():
+            before: Sample | None = None
+            for time, sample in of_kind.items():
+                if time >= end:
+                    break
+                if start <= time and bounds[0] <= time < bounds[-1]:
+                    window = max(i for i, bound in enumerate(bounds) if bound <= time)
+                    stats = answer.setdefault((metric, kind), {}).setdefault(window, Stats())
+                    _count(stats, time, sample, before)
+                elif not chained:
+                    continue
+                before = sample
     return answer
 
 
@@ -118,12 +146,13 @@ def _count(stats: Stats, time: int, sample: Sample, before: Sample | None) -> No
 
 
 def lifetimes(samples: Samples, before: int) -> dict[int, int | float]:
-    """Returns the lifetime total of each metric that has a sample before a moment."""
+    """Returns the lifetime total of each metric that has a sample before a moment: of its newest sample's kind."""
     totals: dict[int, int | float] = {}
     for metric, of_metric in samples.items():
-        ordered = [sample for time, sample in sorted(of_metric.items()) if time < before]
-        if not ordered:
+        history = [sample for time, sample in sorted(of_metric.items()) if time < before]
+        if not history:
             continue
+        ordered = [sample for sample in history if kind_of(sample[0]) == kind_of(history[-1][0])]
         first = ordered[0][0]
         if isinstance(first, str):
             totals[metric] = 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
 from streamgauge_server.timeseries.block import Block, encode, encode_row
-from streamgauge_server.timeseries.frame import DTYPES, UNKNOWN_START, Column, Frame, build_frame, split_days
+from streamgauge_server.timeseries.frame import DTYPES, FILLERS, UNKNOWN_START, Column, Frame, build_frame, split_days
 from streamgauge_server.timeseries.query import StoredBlock
 
 DAY = 20_000
@@ -25,6 +25,10 @@ VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
     ValueType.BOOL: st.booleans(),
     ValueType.STRING: st.text(max_size=12) | st.sampled_from(["", "a\x00b", "\U0010ffff", "Streaming", "é" * 300]),
 }
+VALUES[ValueType.ANY] = st.one_of(*VALUES.values())
+MIXED = (100, 101)
+"""Metrics whose values may be of any type."""
+METRICS = st.integers(0, 7) | st.sampled_from(MIXED)
 STARTS = st.sampled_from([UNKNOWN_START, 0, 1_000, 2_000, INT64_MAX])
 
 
@@ -52,7 +56,7 @@ def _column(metric: int, rows: int, pool: dict[ValueType, list[Any]], starts: li
 def frames(draw: st.DrawFn, *, max_rows: int = 200) -> Frame:
     """Frames within one day. The type of metric `m` is that of `type_of(m)`, so that any two frames may merge."""
     rows = min(draw(st.sampled_from([1, 2, 31, 32, 33]) | st.integers(1, max_rows)), max_rows)
-    ids = draw(st.sets(st.integers(0, 7) | st.sampled_from([127, 128, 2**40]), min_size=1, max_size=6))
+    ids = draw(st.sets(METRICS | st.sampled_from([127, 128, 2**40]), min_size=1, max_size=6))
     pool, starts = draw(POOLS), draw(st.lists(STARTS, min_size=1, max_size=3))
     rng = random.Random(draw(st.integers(0, 2**32)))
     times = sorted(rng.sample(range(rng.choice([400, MICROS_PER_DAY])), rows))
@@ -64,13 +68,13 @@ def frames(draw: st.DrawFn, *, max_rows: int = 200) -> Frame:
 
 
 def type_of(metric: int) -> ValueType:
-    """Returns the one type of a metric in these tests."""
-    return ValueType(metric % 4 + 1)
+    """Returns the type of a metric in these tests: one of the four, or ANY for those that mix them."""
+    return ValueType.ANY if metric in MIXED else ValueType(metric % 4 + 1)
 
 
 observations = st.builds(
     lambda ids, data: {metric: data[type_of(metric)] for metric in ids},
-    st.sets(st.integers(0, 40) | st.just(2**40), min_size=1, max_size=14),
+    st.sets(st.integers(0, 40) | st.sampled_from([*MIXED, 2**40]), min_size=1, max_size=14),
     st.fixed_dictionaries(VALUES),
 )
 """The values of single observations, by metric."""
@@ -90,6 +94,8 @@ class Run:
     seed: int
     unordered: bool
     wide: bool
+    mixing: float = 0.5
+    """How often the values of mixed metrics are not integers."""
 
     def observations(self) -> list[tuple[int, int, dict[int, Scalar]]]:
         """Returns moment, start and values of each row, in the order in which they are written."""
@@ -113,6 +119,9 @@ class Run:
                 return rng.choice([INT64_MIN, INT64_MAX, level]) if self.wide else level - 2
             case ValueType.BOOL:
                 return rng.random() < 0.5
+            case ValueType.ANY:  # integers that doubles hold exactly, as they may have to be promoted
+                others: list[Scalar] = [level + 0.25, level + 0.25, rng.random() < 0.5, f"word {level}"]
+                return rng.choice(others) if rng.random() < self.mixing else level - 2
         return rng.choice(["Streaming", "", f"word {level}"])
 
 
@@ -121,7 +130,7 @@ def runs(draw: st.DrawFn, days: int = 3) -> Run:
     """Runs that begin near the hours of a few days and often overlap."""
     hour = draw(st.integers(0, days * 24 - 1) | st.sampled_from([0, 1, 23, 24, 25]))
     jitter = draw(st.sampled_from([0, 0, -1, 1, 7 * MICROS_PER_MINUTE, 30 * MICROS_PER_MINUTE]))
-    metrics = draw(st.sets(st.integers(0, 7), min_size=1, max_size=5))
+    metrics = draw(st.sets(METRICS, min_size=1, max_size=5))
     return Run(
         DAY * MICROS_PER_DAY + hour * MICROS_PER_HOUR + jitter,
         draw(st.sampled_from([1, MICROS_PER_SECOND, MICROS_PER_MINUTE, 7 * MICROS_PER_MINUTE, 31 * MICROS_PER_MINUTE])),
@@ -132,6 +141,7 @@ def runs(draw: st.DrawFn, days: int = 3) -> Run:
         draw(st.integers(0, 2**32)),
         draw(st.booleans()),
         draw(st.integers(0, 4)) == 0,
+        draw(st.sampled_from([0.0, 0.05, 1.0])),
     )
 
 
@@ -141,9 +151,7 @@ def frame_of(run: Run) -> Frame:
     held: dict[int, Column] = {}
     for metric in sorted({metric for _, _, values in rows for metric in values}):
         present = np.array([metric in values for _, _, values in rows])
-        column = np.zeros(len(rows), DTYPES[type_of(metric)])
-        if type_of(metric) == ValueType.STRING:
-            column[:] = ""
+        column = np.full(len(rows), FILLERS[type_of(metric)], DTYPES[type_of(metric)])
         for row, (_, _, values) in enumerate(rows):
             if metric in values:
                 column[row] = values[metric]

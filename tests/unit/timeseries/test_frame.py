@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamgauge_server.model.clock import MICROS_PER_DAY
@@ -23,7 +22,7 @@ from streamgauge_server.timeseries.frame import (
 
 from tests.unit.timeseries import reference
 from tests.unit.timeseries.reference import exact, merged, samples_of
-from tests.unit.timeseries.strategies import DAY, Run, frame_of, frames, runs
+from tests.unit.timeseries.strategies import DAY, METRICS, Run, frame_of, frames, runs
 
 FRAMES = st.lists(frames(max_rows=60), min_size=1, max_size=4)
 
@@ -97,12 +96,13 @@ def test_two_writers_at_one_moment_keep_their_own_start_times() -> None:
         assert samples_of(frame) == {1: {10: (1, 100)}, 2: {10: (2, 200)}, 3: {10: (3, UNKNOWN_START)}}
 
 
-def test_one_metric_of_two_types_is_an_error() -> None:
-    moment, start = np.array([10]), np.array([UNKNOWN_START])
-    integer = Frame(moment, start, {1: Column(ValueType.INT64, np.array([1]))})
-    double = Frame(moment, start, {1: Column(ValueType.DOUBLE, np.array([1.0]))})
-    with pytest.raises(ValueError, match="several types"):
-        merge([integer, double])
+def test_one_metric_of_two_types_is_a_column_of_python_scalars() -> None:
+    start = np.array([UNKNOWN_START])
+    integer = Frame(np.array([10]), start, {1: Column(ValueType.INT64, np.array([1]))})
+    double = Frame(np.array([20]), start, {1: Column(ValueType.DOUBLE, np.array([1.0]))})
+    column = merge([integer, double]).columns[1]
+    assert column.type == ValueType.ANY
+    assert [type(value) for value in column.values] == [int, float]
 
 
 @settings(max_examples=50, deadline=None)
@@ -117,7 +117,7 @@ def test_days_hold_all_samples_once(written: list[Run]) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(frames(max_rows=60), st.integers(0, 420), st.integers(0, 420), st.none() | st.sets(st.integers(0, 7)))
+@given(frames(max_rows=60), st.integers(0, 420), st.integers(0, 420), st.none() | st.sets(METRICS))
 def test_a_cut_holds_the_samples_of_its_range_and_metrics(
     frame: Frame, low: int, high: int, metrics: set[int] | None
 ) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from streamgauge.cli.output import Answer, Table, human, trend
 from streamgauge.demo.recorded_run import RecordedRun
-from streamgauge.names import source_name
 from streamgauge.observations import WriteError
 from streamgauge.resources import MetricDescriptor, ServerInfo, Source
 from streamgauge.results import (
@@ -28,7 +27,7 @@ from streamgauge.results import (
 def of_sources(sources: Sequence[Source], total: str = "") -> Answer:
     """A list of sources."""
     names = [field.name for field in fields(Source)]
-    records = [_fields(source) for source in sources]
+    records = [record_of(source) for source in sources]
     rows = [
         (s.name, s.display_name, s.connector_class.rpartition(".")[2], human(s.labels), human(s.create_time))
         for s in sources
@@ -39,7 +38,7 @@ def of_sources(sources: Sequence[Source], total: str = "") -> Answer:
 
 def of_source(source: Source) -> Answer:
     """One source."""
-    record = _fields(source)
+    record = record_of(source)
     rows = [(name, human(value)) for name, value in record.items()]
     return Answer(record, list(record), [record], Table(("FIELD", "VALUE"), rows))
 
@@ -47,7 +46,7 @@ def of_source(source: Source) -> Answer:
 def of_descriptors(descriptors: Sequence[MetricDescriptor]) -> Answer:
     """A list of metric descriptors."""
     names = [field.name for field in fields(MetricDescriptor)]
-    records = [_fields(descriptor) for descriptor in descriptors]
+    records = [record_of(descriptor) for descriptor in descriptors]
     rows = [
         (d.subject_kind.value, d.metric, d.display_name, d.unit, d.kind.value, d.value_type.value,
          d.window_aggregate.value, d.summary_aggregate.value, d.part_combination.value)
@@ -55,6 +54,13 @@ def of_descriptors(descriptors: Sequence[MetricDescriptor]) -> Answer:
     ]  # fmt: skip
     headers = ("SUBJECTS", "METRIC", "DISPLAY NAME", "UNIT", "KIND", "TYPE", "WINDOW", "SUMMARY", "PARTS")
     return Answer(records, names, records, Table(headers, rows))
+
+
+def of_descriptor(descriptor: MetricDescriptor) -> Answer:
+    """One metric descriptor."""
+    record = record_of(descriptor)
+    rows = [(name, _listed(list(value) if isinstance(value, tuple) else value)) for name, value in record.items()]
+    return Answer(record, list(record), [record], Table(("FIELD", "VALUE"), rows))
 
 
 def of_server(info: ServerInfo) -> Answer:
@@ -81,17 +87,17 @@ def of_write(accepted: int, rejected: int, errors: Sequence[WriteError], *, dry:
     """The outcome of a write."""
     counts = {"accepted": accepted, "rejected": rejected}
     done = "would be written (nothing was)" if dry else "written"
-    note = f"{_plural(accepted, 'observation')} {done}"
+    note = f"{plural(accepted, 'observation')} {done}"
     if rejected:
         note += f", {human(rejected)} refused"
-    document = counts | {"errors": [_fields(error) for error in errors]}
+    document = counts | {"errors": [record_of(error) for error in errors]}
     return Answer(document, list(counts), [counts], Table((), (), notes=[note]))
 
 
-def of_deletion(source: str) -> Answer:
-    """A source that is gone."""
-    record = {"deleted": source_name(source)}
-    return Answer(record, ["deleted"], [record], Table((), (), notes=[f"{source_name(source)} deleted"]))
+def of_deletion(name: str) -> Answer:
+    """A resource that is gone."""
+    record = {"deleted": name}
+    return Answer(record, ["deleted"], [record], Table((), (), notes=[f"{name} deleted"]))
 
 
 def of_demo(run: RecordedRun) -> Answer:
@@ -102,7 +108,7 @@ def of_demo(run: RecordedRun) -> Answer:
         "first_time": run.first_time,
         "last_time": run.last_time,
     }
-    note = f"{run.sample_count:,} values of {len(run.sources)} sources, {_range(run.first_time, run.last_time)}"
+    note = f"{run.sample_count:,} values of {len(run.sources)} sources, {range_text(run.first_time, run.last_time)}"
     return Answer(record, list(record), [record], Table((), (), notes=[note]))
 
 
@@ -120,21 +126,21 @@ def of_timeseries(series: TimeSeries) -> Answer:
     }
     rows = [_trend_row(column, series.metadata[column.metric]) for column in series.columns.values()]
     windows, size = len(series.bounds) - 1, series.window.count
-    note = f"{_range(series.start, series.end)}, {_plural(windows, 'window')} of {_plural(size, series.window.unit)}"
+    note = f"{range_text(series.start, series.end)}, {plural(windows, 'window')} of {plural(size, series.window.unit)}"
     return Answer(document, ("source", *_WINDOW_FIELDS), records, Table(_TREND_HEADERS, rows, notes=[note]))
 
 
 def of_timesummary(summary: TimeSummary) -> Answer:
     """One value per metric of one source over a range."""
     records = [
-        {"source": summary.source, **_fields(value), "unit": summary.metadata[metric].unit}
+        {"source": summary.source, **record_of(value), "unit": summary.metadata[metric].unit}
         for metric, value in summary.values.items()
     ]
     document = {
         "source": summary.source,
         "time_range": {"start": summary.start, "end": summary.end},
         "metrics": {
-            metric: _fields(value) | _label(summary.metadata[metric]) for metric, value in summary.values.items()
+            metric: record_of(value) | _label(summary.metadata[metric]) for metric, value in summary.values.items()
         },
     }
     rows = [
@@ -144,21 +150,21 @@ def of_timesummary(summary: TimeSummary) -> Answer:
     ]  # fmt: skip
     headers = ("METRIC", "AGGREGATE", ">VALUE", "UNIT", ">SAMPLES", ">RESETS", "LAST SAMPLE")
     names = ("source", "metric", "aggregate", "value", "sample_count", "first_time", "last_time", "reset_count", "unit")
-    return Answer(document, names, records, Table(headers, rows, notes=[_range(summary.start, summary.end)]))
+    return Answer(document, names, records, Table(headers, rows, notes=[range_text(summary.start, summary.end)]))
 
 
 def of_source_latest(latest: Latest) -> Answer:
     """The newest values of one source."""
     records = [
-        {"source": latest.source, **_fields(value), "unit": latest.metadata[metric].unit}
+        {"source": latest.source, **record_of(value), "unit": latest.metadata[metric].unit}
         for metric, value in latest.values.items()
     ]
     document = {
         "source": latest.source,
         "metrics": {
-            metric: _fields(value) | _label(latest.metadata[metric]) for metric, value in latest.values.items()
+            metric: record_of(value) | _label(latest.metadata[metric]) for metric, value in latest.values.items()
         },
-        "snapshot_status": [_fields(status) for status in latest.snapshot_status],
+        "snapshot_status": [record_of(status) for status in latest.snapshot_status],
     }
     rows = [
         (metric, human(value.value), latest.metadata[metric].unit, human(value.time))
@@ -174,12 +180,12 @@ def of_latest(result: LatestResult, *, by_part: bool) -> Answer:
     found = [(s, value, _metadata(result.metadata, s.subject, value.metric)) for s in result.subjects
              for value in s.values.values()]  # fmt: skip
     records = [
-        {"subject": s.subject, "part": s.part, **_fields(value), "unit": about.unit} for s, value, about in found
+        {"subject": s.subject, "part": s.part, **record_of(value), "unit": about.unit} for s, value, about in found
     ]
     document = {
         "subjects": [
             {"subject": s.subject, "part": s.part, "metrics": {
-                value.metric: _fields(value) | _label(_metadata(result.metadata, s.subject, value.metric))
+                value.metric: record_of(value) | _label(_metadata(result.metadata, s.subject, value.metric))
                 for value in s.values.values()}}
             for s in result.subjects
         ],
@@ -203,7 +209,7 @@ def of_query(result: QueryResult, *, by_part: bool) -> Answer:
         place = {"subject": series.subject, "part": series.part}
         for column in series.columns:
             about = _metadata(result.metadata, series.subject, column.metric)
-            records += _window_records(place, column, result.bounds, about)
+            records += [record | _kind(column) for record in _window_records(place, column, result.bounds, about)]
             if by_part and not any(value is not None for value in column.values):
                 continue  # a part has a few of its subject's metrics; a table of the others would be blank
             rows.append((series.subject, *([series.part] if by_part else []), *_trend_row(column, about)))
@@ -212,14 +218,16 @@ def of_query(result: QueryResult, *, by_part: bool) -> Answer:
         "windows": _windows(result.bounds),
         "series": [
             {"subject": s.subject, "part": s.part, "columns": [
-                {"metric": c.metric, **_column(c, _metadata(result.metadata, s.subject, c.metric))} for c in s.columns]}
+                {"metric": c.metric, **_kind(c), **_column(c, _metadata(result.metadata, s.subject, c.metric))}
+                for c in s.columns]}
             for s in result.series
         ],
         "unknown_subjects": list(result.unknown_subjects),
     }  # fmt: skip
     headers = ("SUBJECT", *(["PART"] if by_part else []), *_TREND_HEADERS)
-    note = f"{_range(result.start, result.end)}, {_plural(len(result.bounds) - 1, 'window')}"
-    return Answer(document, ("subject", "part", *_WINDOW_FIELDS), records, Table(headers, rows, notes=[note]))
+    note = f"{range_text(result.start, result.end)}, {plural(len(result.bounds) - 1, 'window')}"
+    names = ("subject", "part", *_WINDOW_FIELDS, "sample_type", "of_value")
+    return Answer(document, names, records, Table(headers, rows, notes=[note]))
 
 
 _WINDOW_FIELDS = ("metric", "aggregate", "start", "end", "value", "unit")
@@ -243,6 +251,11 @@ def _window_records(
         }
 
 
+def _kind(column: Column) -> dict[str, Any]:
+    """Returns what tells the columns of one metric and aggregate apart."""
+    return {"sample_type": column.sample_type, "of_value": column.of_value}
+
+
 def _column(column: Column, about: MetricMetadata) -> dict[str, Any]:
     return {"aggregate": column.aggregate, **_label(about), "values": list(column.values)}
 
@@ -254,7 +267,7 @@ def _trend_row(column: Column, about: MetricMetadata) -> tuple[str, ...]:
     last = known[-1] if known else None
     return (
         column.metric,
-        column.aggregate.value,
+        column.aggregate.value if column.of_value is None else f"{column.aggregate.value} {human(column.of_value)}",
         trend(column.values),
         human(low),
         human(high),
@@ -275,18 +288,23 @@ def _windows(bounds: Sequence[datetime]) -> list[dict[str, datetime]]:
     return [{"start": start, "end": end} for start, end in pairwise(bounds)]
 
 
-def _plural(count: int, what: str) -> str:
+def plural(count: int, what: str) -> str:
+    """Returns a count with its noun."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _range(start: datetime, end: datetime) -> str:
+def range_text(start: datetime, end: datetime) -> str:
+    """Returns a range as people read it."""
     return f"{human(start)} to {human(end)}"
 
 
 def _age(value: LatestValue, now: datetime) -> str:
-    if value.time is None:
-        return "-"
-    seconds = round((now - value.time).total_seconds())
+    return "-" if value.time is None else age_text(now - value.time)
+
+
+def age_text(age: timedelta) -> str:
+    """Returns an age in the largest unit that tells it to two digits."""
+    seconds = round(age.total_seconds())
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if abs(seconds) >= 2 * size:
             return f"{round(seconds / size)} {unit}"
@@ -297,6 +315,6 @@ def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) or "-" if isinstance(value, list) else human(value)
 
 
-def _fields(value: Any) -> dict[str, Any]:
+def record_of(value: Any) -> dict[str, Any]:
     """Returns a dataclass as a dictionary, one level deep."""
     return {field.name: getattr(value, field.name) for field in fields(value)}

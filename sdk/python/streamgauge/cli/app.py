@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from streamgauge._version import __version__
+from streamgauge.cli.assets import assets
 from streamgauge.cli.demo import demo
 from streamgauge.cli.descriptors import descriptors
 from streamgauge.cli.examples import examples
@@ -20,6 +21,7 @@ from streamgauge.cli.sources import sources
         "streamgauge sources metrics orders --unit minute --from -1h",
         "streamgauge write sources/orders rows=5 lag=1.5",
         "streamgauge latest sources/orders --output json",
+        "streamgauge assets emit urn:x:orders rowCount=5 fresh=true",
         "streamgauge query sources/orders --metric byteTotal --unit day --from -30d --show-grpcurl",
     ),
 )
@@ -35,7 +37,7 @@ def app() -> None:
     """
 
 
-for command in (sources, write, query, latest, descriptors, server, demo):
+for command in (sources, assets, write, query, latest, descriptors, server, demo):
     app.add_command(command)
 
 

@@ -63,7 +63,7 @@ def read_json_lines(lines: Iterable[str], parse_time: ParseTime) -> Iterator[Obs
         if not line.strip():
             continue
         try:
-            document = json.loads(line, parse_constant=_refuse_constant)
+            document = json.loads(line, parse_constant=refuse_constant)
             yield _from_document(document, parse_time)
         except ValueError as error:
             message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
@@ -131,5 +131,6 @@ def _observation(fields: Mapping[str, Any], parse_time: ParseTime) -> Observatio
     )
 
 
-def _refuse_constant(name: str) -> float:
+def refuse_constant(name: str) -> float:
+    """Refuses what JSON has no number for: `NaN`, `Infinity`."""
     raise ValueError(f"{name} is not a finite number")

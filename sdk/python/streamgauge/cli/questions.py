@@ -16,16 +16,25 @@ UNITS = [unit.value for unit in WindowUnit if unit is not WindowUnit.UNKNOWN]
 
 
 def range_options(function: F) -> F:
-    """Adds `--from` and `--to`."""
+    """Adds `--from` and `--to` of a range that is the last 24 hours by default."""
+    return _range(function, "  [default: -24h]", "  [default: now]")
+
+
+def open_range_options(function: F) -> F:
+    """Adds `--from` and `--to` of a range that is open where an end is not given."""
+    return _range(function, "", "")
+
+
+def _range(function: F, default_start: str, default_end: str) -> F:
     start = click.option(
         "--from",
         "start",
         metavar="TIME",
         callback=to_moment,
-        help="The first moment, ISO 8601 or -24h.  [default: -24h]",
+        help=f"The first moment, ISO 8601 or -24h.{default_start}",
     )
     end = click.option(
-        "--to", "end", metavar="TIME", callback=to_moment, help="The first moment after the range.  [default: now]"
+        "--to", "end", metavar="TIME", callback=to_moment, help=f"The first moment after the range.{default_end}"
     )
     return start(end(function))
 

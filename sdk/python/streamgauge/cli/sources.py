@@ -13,6 +13,7 @@ from streamgauge.cli.connection import Session, server_command
 from streamgauge.cli.examples import examples
 from streamgauge.cli.questions import counter_mode_option, metric_option, range_options, to_labels, window_options
 from streamgauge.enums import TimeType
+from streamgauge.names import source_name
 from streamgauge.results import Latest, TimeSeries
 
 
@@ -127,4 +128,4 @@ def delete(session: Session, source: str, etag: str, yes: bool) -> None:
         click.confirm(f"Delete {source} and every metric of it?", abort=True, err=True)
     with session.client() as client:
         client.sources.delete(source, etag=etag)
-    session.show(answers.of_deletion(source))
+    session.show(answers.of_deletion(source_name(source)))

@@ -161,6 +161,14 @@ class PostgresqlDatabase:
         """See `Database.subject_ids_within`."""
         return _adapted(connection).run_async(lambda driver: statements.subject_ids(driver, keys))
 
+    async def subject_parts(self, subjects: Collection[SubjectTuple]) -> Sequence[tuple[int, str, str, int]]:
+        """See `Database.subject_parts`."""
+        return await self._run_driver(self._pool, lambda connection: statements.subject_parts(connection, subjects))
+
+    def compute(self, connection: Connection, work: Callable[[], T]) -> T:
+        """See `Database.compute`. The function runs on the event loop's thread."""
+        return _adapted(connection).run_async(lambda _: asyncio.to_thread(work))
+
     async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """See `Database.blocks`."""
         return await self._run_driver(self._pool, lambda connection: statements.blocks(connection, selection))

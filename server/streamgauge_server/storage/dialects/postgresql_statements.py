@@ -61,6 +61,11 @@ SELECT b.seq, b.data
 FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
 JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
 """
+_SUBJECT_PARTS = """
+SELECT s.kind, s.name, s.part, s.id
+FROM unnest($1::text[], $2::smallint[], $3::text[]) AS k (tenant, kind, name)
+JOIN subjects AS s ON s.tenant = k.tenant AND s.kind = k.kind AND s.name = k.name
+"""
 _SUBJECT_IDS = """
 SELECT s.tenant, s.kind, s.name, s.part, s.id
 FROM unnest($1::text[], $2::smallint[], $3::text[], $4::text[]) AS k (tenant, kind, name, part)
@@ -145,6 +150,11 @@ async def _insert_requests(
 async def latest(connection: Driver, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
     """See `Database.latest`."""
     return cast(Sequence[LatestTuple], await connection.fetch(_LATEST, *_columns(subjects)))
+
+
+async def subject_parts(connection: Driver, subjects: Collection[SubjectTuple]) -> Sequence[tuple[int, str, str, int]]:
+    """See `Database.subject_parts`."""
+    return cast(Sequence[tuple[int, str, str, int]], await connection.fetch(_SUBJECT_PARTS, *_columns(subjects)))
 
 
 async def subject_ids(connection: Driver, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:

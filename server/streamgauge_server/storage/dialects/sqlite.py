@@ -216,6 +216,14 @@ class SqliteDatabase:
         """See `Database.subject_ids_within`."""
         return statements.subject_ids_one_by_one(_driver(connection), keys)
 
+    async def subject_parts(self, subjects: Collection[SubjectTuple]) -> Sequence[tuple[int, str, str, int]]:
+        """See `Database.subject_parts`."""
+        return await self._select(self._lookups, lambda link: statements.subject_parts(link.driver, subjects))
+
+    def compute(self, connection: Connection, work: Callable[[], T]) -> T:
+        """See `Database.compute`. The function has a thread of its own already."""
+        return work()
+
     async def blocks(self, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
         """See `Database.blocks`."""
         return await self._select(self._readers, lambda link: statements.blocks(link.driver, selection))

@@ -46,6 +46,14 @@ CROSS JOIN subjects AS s
 JOIN latest AS l ON l.subject_id = s.id
 """
 _BLOCK_DATA = "SELECT seq, data FROM blocks WHERE seq IN (SELECT value FROM json_each(?))"
+_SUBJECT_PARTS = """
+SELECT s.kind, s.name, s.part, s.id
+FROM json_each(?) AS k
+CROSS JOIN subjects AS s
+  ON s.tenant = json_extract(k.value, '$[0]')
+  AND s.kind = json_extract(k.value, '$[1]')
+  AND s.name = json_extract(k.value, '$[2]')
+"""
 _SUBJECT_IDS = """
 SELECT s.tenant, s.kind, s.name, s.part, s.id
 FROM json_each(?) AS k
@@ -105,6 +113,13 @@ def _insert_requests(
 def latest(connection: sqlite3.Connection, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
     """See `Database.latest`."""
     return connection.execute(_LATEST, (json.dumps(list(subjects)),)).fetchall()
+
+
+def subject_parts(
+    connection: sqlite3.Connection, subjects: Collection[SubjectTuple]
+) -> Sequence[tuple[int, str, str, int]]:
+    """See `Database.subject_parts`."""
+    return connection.execute(_SUBJECT_PARTS, (json.dumps(list(subjects)),)).fetchall()
 
 
 def subject_ids(connection: sqlite3.Connection, keys: Collection[SubjectPartTuple]) -> dict[SubjectPartTuple, int]:
