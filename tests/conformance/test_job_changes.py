@@ -93,7 +93,9 @@ async def test_whoever_follows_the_log_misses_nothing_while_two_servers_add_to_i
         return seen
 
     async with asyncio.timeout(60):
-        seen, *_ = await asyncio.gather(follow(), *(add(stores[n % 2], job) for n, job in enumerate(jobs)))
+        following = asyncio.create_task(follow())
+        await asyncio.gather(*(add(stores[n % 2], job) for n, job in enumerate(jobs)))
+        seen = await following
     assert [change.seq for change in seen] == list(range(1, rounds * len(jobs) + 1))
     for n in range(len(jobs)):
         assert [c.observe_time - START for c in seen if c.job_id == f"j{n}"] == list(range(rounds))

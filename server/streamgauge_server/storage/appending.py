@@ -9,10 +9,11 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.append_plan import AppendPlan
 from streamgauge_server.storage.batches import batches
+from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.records import Append, SubjectGone, SubjectWrite
 
 
-def append_within(connection: Connection, writes: Sequence[SubjectWrite]) -> None:
+def append_within(database: Database, connection: Connection, writes: Sequence[SubjectWrite]) -> None:
     """Stores blocks and advances the latest values, as `Blocks.append` does, within the transaction of a connection.
 
     Locks the `latest` rows of the subjects: call it after the lock on the tenant and before any other.
@@ -50,7 +51,7 @@ def append_within(connection: Connection, writes: Sequence[SubjectWrite]) -> Non
         connection.execute(insert(tables.blocks), blocks)
     latest = [
         {"of_subject": subject_id, "version": version, "samples": samples}
-        for subject_id, version, samples in plan.latest_rows()
+        for subject_id, version, samples in database.compute(connection, plan.latest_rows)
     ]
     if latest:
         connection.execute(update(t).where(t.c.subject_id == bindparam("of_subject")), latest)

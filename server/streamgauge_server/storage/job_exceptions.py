@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, tuple_
 from streamgauge_server.model.jobs import RunException
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
+from streamgauge_server.storage.key_lists import select_by_keys
 
 MAX_EXCEPTIONS = 1_000
 """How many exceptions of a run are kept: the newest ones."""
@@ -38,12 +39,9 @@ def add_exceptions(connection: Connection, exceptions: Mapping[RunKey, Sequence[
     told = {
         (*run, exception.fingerprint): exception for run, of_run in exceptions.items() for exception in reversed(of_run)
     }
-    for batch in batches(list(told)):
-        known = select(_t.subject_id, _t.run, _t.fingerprint).where(
-            tuple_(_t.subject_id, _t.run, _t.fingerprint).in_(batch)
-        )
-        for row in connection.execute(known):
-            del told[tuple(row)]
+    key = (_t.subject_id, _t.run, _t.fingerprint)
+    for row in select_by_keys(connection, key, key, list(told)):
+        del told[row.subject_id, row.run, row.fingerprint]
     if not told:
         return {}
     connection.execute(
@@ -54,33 +52,33 @@ def add_exceptions(connection: Connection, exceptions: Mapping[RunKey, Sequence[
         ],
     )
     newest: dict[RunKey, Newest] = {}
-    for runs in batches({(job, run) for job, run, _ in told}):
+    for runs in batches({run for _, run, _ in told}):
         newest |= _newest(connection, runs)
     return newest
 
 
-def _newest(connection: Connection, runs: Sequence[RunKey]) -> dict[RunKey, Newest]:
+def _newest(connection: Connection, runs: Sequence[int]) -> dict[RunKey, Newest]:
     """Drops what is too much, and returns the newest exception of each run."""
     place = func.row_number().over(partition_by=_t.run, order_by=(_t.time.desc(), _t.fingerprint.desc()))
     ranked = (
         select(_t.subject_id, _t.run, _t.fingerprint, _t.summary, _t.cause_summary, place.label("place"))
-        .where(tuple_(_t.subject_id, _t.run).in_(runs))
+        .where(_t.run.in_(runs))
         .subquery()
     )
     query = select(ranked).where(or_(ranked.c.place == 1, ranked.c.place > MAX_EXCEPTIONS)).order_by(ranked.c.place)
     newest: dict[RunKey, Newest] = {}
-    dropped: list[tuple[int, int, str]] = []
+    dropped: dict[RunKey, list[str]] = {}
     for row in connection.execute(query):
         key = (row.subject_id, row.run)
         if row.place == 1:
             newest[key] = Newest(row.cause_summary or row.summary, False)
         else:
             newest[key] = Newest(newest[key].error, True)
-            dropped.append((*key, row.fingerprint))
-    for batch in batches(dropped):
-        connection.execute(
-            delete(tables.job_exceptions).where(tuple_(_t.subject_id, _t.run, _t.fingerprint).in_(batch))
-        )
+            dropped.setdefault(key, []).append(row.fingerprint)
+    for (job, run), fingerprints in dropped.items():
+        of_run = delete(tables.job_exceptions).where(_t.subject_id == job, _t.run == run)
+        for batch in batches(fingerprints):
+            connection.execute(of_run.where(_t.fingerprint.in_(batch)))
     return newest
 
 

@@ -51,7 +51,9 @@ class JobRuns:
         """
         if not updates and not writes:
             return []
-        return await self._database.write(lambda connection: update_runs(connection, tenant, updates, writes))
+        return await self._database.write(
+            lambda connection: update_runs(self._database, connection, tenant, updates, writes)
+        )
 
     async def of_job(self, job: int, *, after_ordinal: int | None = None, limit: int) -> list[JobRun]:
         """Returns up to `limit` runs of a job without vertices, the newest first, that follow `after_ordinal`.

@@ -130,19 +130,20 @@ class Jobs:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        conditions: builtins.list[Any] = [_t.name == text]
         digits = text.replace("-", "").lower()
-        if _FLINK_ID.fullmatch(digits):
-            of_run = select(_runs.subject_id).where(_runs.tenant == tenant, _runs.run_id.in_({digits, text}))
-            conditions.append(_t.subject_id.in_(of_run))
-        conditions.append(_t.job_name == text)
+        run_ids = {digits, text} if _FLINK_ID.fullmatch(digits) else set[str]()
 
         def work(connection: Connection) -> builtins.list[Job]:
-            for condition in conditions:
-                query = _WITH_RUN.where(_t.tenant == tenant, condition).order_by(_t.start_order, _t.name)
-                if found := self._catalog.entries(connection, query.limit(FOUND_AT_MOST)):
-                    return found
-            return []
+            by_id = self._catalog.find(connection, tenant, text)
+            if by_id is not None:
+                return [by_id]
+            of_run = select(_runs.subject_id).where(_runs.tenant == tenant, _runs.run_id.in_(run_ids))
+            if numbers := set(connection.scalars(of_run.limit(FOUND_AT_MOST))) if run_ids else None:
+                jobs = self._catalog.entries(connection, _WITH_RUN.where(_t.subject_id.in_(numbers)))
+                return sorted(jobs, key=_start_order)
+            named = _WITH_RUN.where(_t.tenant == tenant, _t.job_name == text)
+            named = named.order_by(_t.start_order, _t.name).limit(FOUND_AT_MOST)
+            return self._catalog.entries(connection, named)
 
         return await self._database.read(work)
 
@@ -152,8 +153,9 @@ class Jobs:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        query = _WITHOUT_RUN.where(_t.tenant == tenant, _t.cluster == cluster).order_by(_t.name)
-        return await self._database.read(lambda connection: [_job(row) for row in connection.execute(query)])
+        query = _WITHOUT_RUN.where(_t.tenant == tenant, _t.cluster == cluster)
+        jobs = await self._database.read(lambda connection: self._catalog.entries(connection, query))
+        return sorted(jobs, key=lambda job: job.id)
 
     async def list(
         self, tenant: str, filter: JobFilter, *, after: tuple[int, str] | None = None, limit: int
@@ -254,6 +256,11 @@ class Jobs:
 def page_key(job: Job) -> tuple[int, str]:
     """Returns what jobs are listed by: when the run started, 0 where it has not, and the id."""
     return (job.run.start_time or 0) if job.run else 0, job.id
+
+
+def _start_order(job: Job) -> tuple[int, str]:
+    start_time, id_ = page_key(job)
+    return -start_time, id_
 
 
 def _numbers(connection: Connection, tenant: str, ids: Mapping[str, NewJob]) -> dict[str, int]:

@@ -6,15 +6,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from streamgauge_server.model.jobs import JobRun, RunException, RunUpdate, Vertex, run_of_status, status_order
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.appending import append_within
 from streamgauge_server.storage.batches import batches
+from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.job_changes import Change, add_changes
 from streamgauge_server.storage.job_exceptions import add_exceptions
 from streamgauge_server.storage.job_run_rows import RUN_COLUMNS, read_run, run_values, status_values, vertex_rows
+from streamgauge_server.storage.key_lists import select_by_keys
 from streamgauge_server.storage.records import SubjectGone, SubjectWrite
 from streamgauge_server.storage.run_updates import first_sight, is_change, merge, takes_figures
 from streamgauge_server.storage.tenants import lock_tenant
@@ -52,13 +54,18 @@ Entries = dict[tuple[int, str], _Entry]
 
 
 def update_runs(
-    connection: Connection, tenant: str, updates: Sequence[RunUpdate], writes: Sequence[SubjectWrite]
+    database: Database,
+    connection: Connection,
+    tenant: str,
+    updates: Sequence[RunUpdate],
+    writes: Sequence[SubjectWrite],
 ) -> list[JobRun]:
     """See `JobRuns.apply`."""
     last_change = lock_tenant(connection, tenant).last_job_change
     _check_jobs(connection, tenant, {update.job for update in updates})
-    append_within(connection, writes)
-    entries, changes = _merge_all(_find_runs(connection, {(told.job, told.run_id) for told in updates}), updates)
+    append_within(database, connection, writes)
+    stored = _find_runs(connection, {(told.job, told.run_id) for told in updates})
+    entries, changes = database.compute(connection, lambda: _merge_all(stored, updates))
     _number(connection, entries)
     _insert(connection, tenant, entries.values())
     _add_exceptions(connection, entries.values())
@@ -79,11 +86,8 @@ def _check_jobs(connection: Connection, tenant: str, jobs: set[int]) -> None:
 
 
 def _find_runs(connection: Connection, keys: Collection[tuple[int, str]]) -> dict[tuple[int, str], JobRun]:
-    found: dict[tuple[int, str], JobRun] = {}
-    for batch in batches(keys):
-        query = select(_t.subject_id, *RUN_COLUMNS).where(tuple_(_t.subject_id, _t.run_id).in_(batch))
-        found.update(((row.subject_id, row.run_id), read_run(row)) for row in connection.execute(query))
-    return found
+    rows = select_by_keys(connection, (_t.subject_id, *RUN_COLUMNS), (_t.subject_id, _t.run_id), keys)
+    return {(row.subject_id, row.run_id): read_run(row) for row in rows}
 
 
 def _merge_all(stored: Mapping[tuple[int, str], JobRun], updates: Sequence[RunUpdate]) -> tuple[Entries, list[Change]]:

@@ -175,7 +175,7 @@ jobs = Table(
     UniqueConstraint("tenant", "name"),
     Index(None, "tenant", "start_order", "name"),
     Index(None, "tenant", "cluster", "job_name"),
-    Index(None, "tenant", "job_name"),
+    Index(None, "tenant", "job_name", "start_order", "name"),
     comment="The catalog entry of each job; tenant and name repeat those of its subject, to list by them.",
 )
 

@@ -90,7 +90,7 @@ def upgrade() -> None:
     )
     op.create_index("jobs_by_tenant_start_order_name", "jobs", ["tenant", "start_order", "name"])
     op.create_index("jobs_by_tenant_cluster_job_name", "jobs", ["tenant", "cluster", "job_name"])
-    op.create_index("jobs_by_tenant_job_name", "jobs", ["tenant", "job_name"])
+    op.create_index("jobs_by_tenant_job_name_start_order_name", "jobs", ["tenant", "job_name", "start_order", "name"])
     op.create_table(
         "job_runs",
         _id(),
