@@ -40,6 +40,7 @@ def faults(store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch, reques
 def writes(store: Store, subject: int) -> list[Callable[[], Awaitable[object]]]:
     return [
         lambda: store.blocks.append([row_write(subject, START + 1, BLANK)]),
+        lambda: store.job_runs.apply("t", [], [row_write(subject, START + 1, BLANK)]),
         lambda: store.subjects.register("t", [source_key("x" * 20_000)], limits=Limits()),
     ]
 
@@ -64,6 +65,7 @@ def reads(store: Store, subject: int) -> list[Callable[[], Awaitable[object]]]:
         lambda: store.blocks.find_request("t", "r"),
         lambda: store.subjects.resolve("t", [source_key("s")]),
         lambda: store.sources.get("t", "s"),
+        lambda: store.jobs.find("t", "s"),
         lambda: store.tokens.by_id("x"),
     ]
 

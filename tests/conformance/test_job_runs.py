@@ -25,6 +25,7 @@ from streamgauge_server.storage.jobs import JobFilter
 from streamgauge_server.storage.store import Store
 
 from tests.conformance.conftest import START, Observer, OpenStore, row_write
+from tests.conformance.test_names import HOSTILE
 
 VERTICES = (
     Vertex("v1", "Source: a → b", 2, "RUNNING", 0, 2**63 - 1, None, 7),
@@ -224,6 +225,20 @@ async def test_exceptions_are_kept_once_and_listed_the_newest_first(store: Store
     assert await store.job_runs.exceptions(run, after=(9, "b"), limit=1) == [cause]
     assert await store.job_runs.exceptions(runs[2].number, limit=10) == reported[:1]
     assert (runs[0].error, runs[2].error) == ("summary b", "summary a")
+
+
+async def test_any_characters_travel_unharmed(store: Store) -> None:
+    [job] = await register(store, "j")
+    for text in HOSTILE:
+        thrown = RunException(text, 1, text, text, text, False, text, text, text, text, text)
+        vertices = [Vertex(text, text, 1, text, -(2**63))]
+        update = told(job, text, JobState.OTHER, state_text=text, vertices=vertices, details=True, exceptions=[thrown])
+        for _ in range(2):
+            [run] = await store.job_runs.apply("t", [update])
+            assert (run.run_id, run.error) == (text, text)
+            assert await store.job_runs.get(job, text) == replace(run, vertices=tuple(vertices))
+            assert await store.job_runs.exceptions(run.number, limit=10) == [thrown]
+    assert len(await store.job_runs.of_job(job, limit=100)) == len(HOSTILE)
 
 
 async def test_the_error_is_that_of_the_newest_exception_its_cause_if_there_is_one(store: Store) -> None:
