@@ -46,8 +46,8 @@ _FIELDS_OF_ONE = {"metrics[0].name": "metric", "metrics[0].value": "value"}
 """Fields of `EmitAssetMetric` by those of the emit that it is carried out as."""
 
 _MANY_METRICS = 2_500
-"""Metrics of a batch that are worth a thread, as `off_loop.MANY_VALUES`: each is typed and answered, and every emit costs
-as much as two more of them."""
+"""Metrics of a batch that are worth a thread, as `off_loop.MANY_VALUES`: each is typed and answered, and every emit
+costs as much as two more of them."""
 
 _Answer = TypeVar("_Answer", Emitted, EmitOutcomes)
 
