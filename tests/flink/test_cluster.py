@@ -69,6 +69,8 @@ async def test_a_running_job_tells_all_its_figures(flink_cluster: FlinkCluster, 
         "numLateRecordsDropped",  # the job has no windows
         "currentEmitEventTimeLag",  # its records have no time before the watermarks' assigner
     }
+    if version().startswith("1."):
+        expected.remove("lastCheckpointCompletedTimestamp")
     reading = await read_until(
         flink_client, jid, lambda told: told.figures.keys() >= expected and told.figures["numRecordsProcessed"] > 50
     )
