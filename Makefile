@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 help: ## List the targets
 	@echo "streamgauge: metrics of data pipelines over gRPC"
 	@echo
-	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z0-9.-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Every day
 
@@ -88,6 +88,12 @@ gen-check: $(GEN)/.ready ## Check that the generated code is what the protos gen
 test-floor: $(FLOOR)/.ready ## Run the tests of the SDK at the lowest versions that pyproject.toml allows
 	$(FLOOR)/bin/python -m pytest -p no:cacheprovider tests/sdk tests/cli tests/unit \
 		--deselect tests/sdk/test_processes.py::test_a_child_forked_amid_asyncio_calls_is_told_and_can_use_the_sync_client
+
+##@ Beyond make check
+
+.PHONY: test-flink-1.20
+test-flink-1.20: $(READY) ## Run the tests on a real Flink with version 1.20 instead of 2.3 (fetches 240 MB once)
+	@STREAMGAUGE_FLINK_VERSION=1.20.5 $(PYTEST) -m flink tests/flink
 
 ##@ Written files
 

@@ -63,7 +63,7 @@ def test_a_dry_run_stores_nothing_and_tells_the_types(cli: CommandLine, urn: str
     out = cli.ok("assets", "emit", urn, "rowCount=5", option)
     assert "number" in out
     assert "1 metric would be emitted (nothing was)" in out
-    assert cli("assets", "get", urn).exit_code == 1
+    assert cli("assets", "show", urn).exit_code == 1
 
 
 @pytest.mark.parametrize("option", ["--jsonl", "--from-file"])
@@ -153,23 +153,23 @@ def measured(client: Client, urn: str) -> str:
 
 
 def test_metrics_shows_moments_exactly_in_every_format(cli: CommandLine, measured: str) -> None:
-    document = json.loads(cli.ok("assets", "metrics", measured, "-o", "json"))
+    document = json.loads(cli.ok("assets", "get", measured, "-o", "json"))
     assert document["asset"] == measured
     assert [moment["time"][:10] for moment in document["moments"]] == ["2026-11-19", "2026-11-20", "2026-11-21"]
     assert document["moments"][0]["metrics"][0]["value"] == 2**53 + 1
-    rows = list(csv.DictReader(io.StringIO(cli.ok("assets", "metrics", measured, "-m", "rowCount", "-o", "csv"))))
+    rows = list(csv.DictReader(io.StringIO(cli.ok("assets", "get", measured, "-m", "rowCount", "-o", "csv"))))
     assert [(row["name"], row["value"], row["value_type"]) for row in rows] == [
         ("rowCount", str(2**53 + 1), "number"),
         ("rowCount", "2", "number"),
         ("rowCount", "3", "number"),
     ]
-    assert "3 moments" in cli.ok("assets", "metrics", measured)
+    assert "3 moments" in cli.ok("assets", "get", measured)
 
 
 def test_metrics_takes_a_range_and_a_limit(cli: CommandLine, measured: str) -> None:
-    lines = cli.ok("assets", "metrics", measured, "--from", "2026-11-20", "--limit", "1", "-o", "jsonl").splitlines()
+    lines = cli.ok("assets", "get", measured, "--from", "2026-11-20", "--limit", "1", "-o", "jsonl").splitlines()
     assert [json.loads(line)["value"] for line in lines] == [2]
-    assert cli.ok("assets", "metrics", measured, "--to", "2026-11-19", "-o", "jsonl") == ""
+    assert cli.ok("assets", "get", measured, "--to", "2026-11-19", "-o", "jsonl") == ""
 
 
 def test_latest_shows_values_with_their_age_and_ends_with_an_error_for_unknown_assets(
@@ -196,7 +196,7 @@ def test_a_query_tells_for_how_long_each_value_stood(cli: CommandLine, client: C
 def test_assets_are_created_listed_shown_and_deleted(cli: CommandLine, urn: str) -> None:
     made = json.loads(cli.ok("assets", "create", urn, "--label", "team=shop", "-o", "json"))
     assert (made["urn"], made["platform"], made["labels"]) == (urn, "postgres", {"team": "shop"})
-    assert json.loads(cli.ok("assets", "get", made["name"], "-o", "json")) == made
+    assert json.loads(cli.ok("assets", "show", made["name"], "-o", "json")) == made
     prefix = urn.rpartition(",")[0]
     listed = ("assets", "list", "--prefix", prefix, "--platform", "postgres", "--label", "team=shop", "--limit", "1")
     assert json.loads(cli.ok(*listed, "-o", "json")) == [made]
@@ -205,7 +205,7 @@ def test_assets_are_created_listed_shown_and_deleted(cli: CommandLine, urn: str)
     assert declined.exit_code == 1
     assert f"Delete {urn} and every metric of it?" in declined.stderr
     assert cli.ok("assets", "delete", urn, "--yes") == f"{urn} deleted\n"
-    assert cli("assets", "get", urn).stderr.startswith("Error: ASSET_NOT_FOUND: ")
+    assert cli("assets", "show", urn).stderr.startswith("Error: ASSET_NOT_FOUND: ")
 
 
 # --- Corrections -----------------------------------------------------------------------------------------------------

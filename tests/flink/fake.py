@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -57,12 +58,13 @@ class FakeFlink:
     `answers` are by method and target, and by method and path where the query does not matter.
     """
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.answers: dict[tuple[str, str], Answer] = {}
         self.respond: Callable[[Request], Answer | None] = lambda _: None
         self._behaviours: list[tuple[Behaviour, int | None]] = []
         self._prefix = prefix
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._port = 0
@@ -70,7 +72,7 @@ class FakeFlink:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._port}{self._prefix}"
+        return f"http{'' if self._tls is None else 's'}://127.0.0.1:{self._port}{self._prefix}"
 
     async def __aenter__(self) -> FakeFlink:
         await self.start()
@@ -83,7 +85,7 @@ class FakeFlink:
 
     async def start(self) -> None:
         """Listens, after a stop on the same port again."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, ssl=self._tls)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

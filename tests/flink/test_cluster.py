@@ -69,6 +69,8 @@ async def test_a_running_job_tells_all_its_figures(flink_cluster: FlinkCluster, 
         "numLateRecordsDropped",  # the job has no windows
         "currentEmitEventTimeLag",  # its records have no time before the watermarks' assigner
     }
+    if version().startswith("1."):
+        expected.remove("lastCheckpointCompletedTimestamp")
     reading = await read_until(
         flink_client, jid, lambda told: told.figures.keys() >= expected and told.figures["numRecordsProcessed"] > 50
     )
@@ -126,28 +128,32 @@ async def test_a_failing_job_tells_why(flink_cluster: FlinkCluster, flink_client
 async def test_a_restarting_job_keeps_its_id_and_its_totals_grow(
     flink_cluster: FlinkCluster, flink_client: FlinkClient
 ) -> None:
-    jid = await flink_cluster.submit("restarting", rate=100, failAt=60, restarts=2, delayMs=300)
+    jid = await flink_cluster.submit("restarting", rate=100, failAt=150, restarts=1_000, delayMs=200)
     reader, total, attempts = FigureReader(flink_client), RunningTotal(), set[int]()
-    deadline = time.monotonic() + SECONDS
-    while True:
+
+    async def count() -> int:
+        nonlocal total
         reading = await reader.read(jid)
         if "numRecordsRead" in reading.figures:
             grown = total.advanced(reading.details.attempt_ms, reading.figures["numRecordsRead"])
             assert grown.value >= total.value
             total = grown
             attempts.add(reading.details.attempt_ms)
-        if reading.details.state is FlinkState.FAILED and reading.details.complete:
-            break
-        assert time.monotonic() < deadline, reading
-        await asyncio.sleep(0.1)
-    assert len(attempts) > 1
-    assert total.value > reading.figures["numRecordsRead"] > 0
+        return len(attempts)
+
+    await until(count, lambda seen: seen == 3)
+    assert total.value > total.highest
     failures = await flink_client.exceptions(jid)
-    assert len(failures.entries) == 3
-    assert len({entry.fingerprint(jid) for entry in failures.entries}) == 3
+    assert len(failures.entries) >= 2
+    assert len({entry.fingerprint(jid) for entry in failures.entries}) == len(failures.entries)
+    assert {entry.summary for entry in failures.entries} == {
+        "java.lang.IllegalStateException: demo failure at record 150"
+    }
     newest = await flink_client.exceptions(jid, 1)
+    assert len(newest.entries) == 1
     assert newest.truncated
-    assert newest.entries == failures.entries[:1]
+    restarts = await read_until(flink_client, jid, lambda told: told.figures.get("numRestarts", 0) >= 2)
+    assert restarts.details.jid == jid
 
 
 async def test_a_job_is_stopped_with_a_savepoint_once(flink_cluster: FlinkCluster, flink_client: FlinkClient) -> None:

@@ -186,7 +186,7 @@ _JOB = (
         "milliseconds since 1970",
         Origin.JOB,
         "lastCheckpointCompletedTimestamp",
-        "When the last checkpoint was completed.",
+        "When the last checkpoint was completed; Flink 2.x tells it.",
         Reduction.MAX,
     ),
 )

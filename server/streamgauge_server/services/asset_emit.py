@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from streamgauge_server.model.assets import platform_of
 from streamgauge_server.model.clock import Clock
-from streamgauge_server.model.entities import READ_SCOPE, WRITE_SCOPE, Caller, MetricDescriptor
+from streamgauge_server.model.entities import READ_SCOPE, WRITE_SCOPE, Caller
 from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName
@@ -32,7 +32,7 @@ from streamgauge_server.services.emit_answers import (
 )
 from streamgauge_server.services.emit_checks import Draft, EmitInput, MetricInput, add_types, checked
 from streamgauge_server.services.idempotency import Idempotency
-from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
+from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.services.rows import Row, encode_rows
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.storage.assets import NewAsset
@@ -44,6 +44,10 @@ from streamgauge_server.timeseries.frame import UNKNOWN_START
 _ASSET = SubjectKind.ASSET
 _FIELDS_OF_ONE = {"metrics[0].name": "metric", "metrics[0].value": "value"}
 """Fields of `EmitAssetMetric` by those of the emit that it is carried out as."""
+
+_MANY_METRICS = 2_500
+"""Metrics of a batch that are worth a thread, as `off_loop.MANY_VALUES`: each is typed and answered, and every emit
+costs as much as two more of them."""
 
 _Answer = TypeVar("_Answer", Emitted, EmitOutcomes)
 
@@ -154,7 +158,7 @@ class AssetEmitter:
             problems.append(Violation("request_id", problem))
         if problems:
             raise invalid(problems)
-        heavy = count > MANY_VALUES
+        heavy = count + 2 * len(emits) > _MANY_METRICS
         now = self._clock.now()
         drafts = await off_loop(
             lambda: [checked(index, emit, now, self._limits) for index, emit in enumerate(emits)], heavy=heavy
@@ -217,11 +221,12 @@ class AssetEmitter:
         self._check_size(found)
         if validate_only:
             return found
-        await self._declare(tenant, drafts, known, heavy=heavy)
+        changed = await self._declare(tenant, drafts, heavy=heavy)
         for last_try in (False, True):
             if all_or_nothing:
                 _raise_first(drafts)
-            found = await off_loop(answer, heavy=heavy)
+            if changed:
+                found = await off_loop(answer, heavy=heavy)
             accepted = [draft for draft in drafts if not draft.violations]
             record = None if idempotency is None else idempotency.record(tenant, serialise(found))
             try:
@@ -233,22 +238,25 @@ class AssetEmitter:
                         Reason.WRITE_CONFLICT, "an asset was deleted while metrics were emitted on it; try again"
                     ) from gone
                 await self._find_assets(tenant, accepted)
+                changed = True
             else:
                 break
         return found if earlier is None or idempotency is None else kept(idempotency.first_answer(earlier))
 
-    async def _declare(
-        self, tenant: str, drafts: Sequence[Draft], known: Mapping[str, MetricDescriptor], *, heavy: bool
-    ) -> None:
+    async def _declare(self, tenant: str, drafts: Sequence[Draft], *, heavy: bool) -> bool:
         """Declares metrics that are seen for the first time, of any type, and gives their values ids.
 
-        Somebody else may have declared one to be of some type since: its values are checked once more.
+        Somebody else may have declared one to be of some type since: its values are checked once more. Returns whether
+        there were any.
         """
-        new = {name for draft in drafts if not draft.violations for name in draft.typed if name not in known}
-        if new:
-            known = await self._descriptors.ensure(tenant, _ASSET, dict.fromkeys(new, ValueType.ANY))
-            late = [draft for draft in drafts if not draft.violations and not new.isdisjoint(draft.typed)]
-            await off_loop(partial(add_types, late, dict(known) if heavy else known), heavy=heavy)
+        late = [draft for draft in drafts if draft.undeclared and not draft.violations]
+        if not late:
+            return False
+        new = dict.fromkeys((name for draft in late for name in draft.undeclared), ValueType.ANY)
+        await self._descriptors.ensure(tenant, _ASSET, new)
+        known = await self._descriptors.by_name(tenant, _ASSET, {name for draft in late for name in draft.typed})
+        await off_loop(partial(add_types, late, dict(known) if heavy else known), heavy=heavy)
+        return True
 
     async def _merged(self, caller: Caller, answer: Emitted) -> Emitted:
         """Returns the answer with all metrics of its moment; with its own and a warning if those are too many."""

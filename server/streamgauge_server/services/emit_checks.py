@@ -76,6 +76,8 @@ class Draft:
     violations: list[Violation]
     typed: dict[str, Typed] = field(default_factory=dict)
     stored: dict[int, Scalar] = field(default_factory=dict)
+    undeclared: list[str] = field(default_factory=list)
+    """Metrics that have no descriptor, whose values are therefore not in `stored` yet."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -156,6 +158,7 @@ def add_types(drafts: Sequence[Draft], known: Mapping[str, MetricDescriptor]) ->
 def _add_types(draft: Draft, known: Mapping[str, MetricDescriptor]) -> None:
     typed: dict[str, Typed] = {}
     stored: dict[int, Scalar] = {}
+    undeclared: list[str] = []
     warnings: list[str] = []
     for position, name, value, asked in draft.metrics:
         descriptor = known.get(name)
@@ -171,13 +174,14 @@ def _add_types(draft: Draft, known: Mapping[str, MetricDescriptor]) -> None:
             warnings.append(f"metrics[{position}].name: {_shown(name)} is named before; the last of its values stands")
         typed[name] = found
         if descriptor is None:
+            undeclared.append(name)
             continue
         if _means_no_value(descriptor, found.value):
             warnings.append(f"metrics[{position}].value: means that {_shown(name)} has no value; it is not stored")
             stored.pop(descriptor.id, None)
         else:
             stored[descriptor.id] = found.value
-    draft.typed, draft.stored = typed, stored
+    draft.typed, draft.stored, draft.undeclared = typed, stored, undeclared
     draft.warnings = warnings[:MAX_WARNINGS]
     if len(warnings) > MAX_WARNINGS:
         draft.warnings.append(f"and {len(warnings) - MAX_WARNINGS} more of the kind")

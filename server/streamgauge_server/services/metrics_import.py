@@ -181,8 +181,10 @@ class ImportSession:
         if typed is None:
             return None
         if new:
-            known = await self._importer.descriptors.ensure(tenant, kind, new)
-            # Somebody else may have declared one of them with another type since.
+            await self._importer.descriptors.ensure(tenant, kind, new)
+            # Somebody else may have declared one of them with another type since. And what was known a moment ago need
+            # not be at hand any more.
+            known = await self._importer.descriptors.by_name(tenant, kind, [column.metric for column in frame.columns])
             typed = typed_columns(index, frame, known, refusals)
             if typed is None:
                 return None

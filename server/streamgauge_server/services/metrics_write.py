@@ -206,14 +206,19 @@ class MetricsWriter:
         Somebody else may have declared one with another type since: its values are checked once more.
         """
         for kind, types in new.items():
-            known = await self._descriptors.ensure(caller.tenant, kind, types)
-            for row in rows:
-                if (
-                    row.key.name.kind == kind
-                    and row.index not in refusals.items
-                    and not types.keys().isdisjoint(row.values)
-                ):
-                    row.typed = _typed(row, known, {}, refusals)
+            await self._descriptors.ensure(caller.tenant, kind, types)
+            late = [
+                row
+                for row in rows
+                if row.key.name.kind == kind
+                and row.index not in refusals.items
+                and not types.keys().isdisjoint(row.values)
+            ]
+            # All names of these rows: what was known a moment ago need not be at hand any more.
+            names = {metric for row in late for metric in row.values}
+            known = await self._descriptors.by_name(caller.tenant, kind, names)
+            for row in late:
+                row.typed = _typed(row, known, {}, refusals)
 
     async def _append(
         self, caller: Caller, rows: Sequence[Row], request: RequestRecord | None, *, heavy: bool

@@ -109,6 +109,29 @@ def reduce_samples(samples: Samples) -> NumberTable:
     return table
 
 
+def combine_all(table: NumberTable, windows: Ints) -> list[tuple[NumberTable, Ints]]:
+    """Combines entries, disjoint in time, to one per metric, type and window.
+
+    `windows` tells each entry's window. Doubles come apart from integers and booleans, as far as there are any, each
+    with the window of every entry, see `combine`. Integers of a metric that has doubles as well become doubles.
+    """
+    is_double = table[Cell.TYPE] == ValueType.DOUBLE.value
+    doubles = int(np.count_nonzero(is_double))
+    if doubles in (0, table.shape[1]):
+        return [combine(table, windows)] if table.shape[1] else []
+    parts = [combine(table[:, here], windows[here]) for here in (is_double, ~is_double)]
+    of_doubles, of_others = (set(part[Cell.METRIC, changes(part[Cell.METRIC])].tolist()) for part, _ in parts)
+    if of_doubles.isdisjoint(of_others):
+        return parts
+    mixed = (table[Cell.TYPE] == ValueType.INT64.value) & np.isin(table[Cell.METRIC], list(of_doubles & of_others))
+    if not mixed.any():
+        return parts
+    table = table.copy()
+    table[:, mixed] = promoted(table[:, mixed])
+    is_double |= mixed
+    return [combine(table[:, here], windows[here]) for here in (is_double, ~is_double) if here.any()]
+
+
 @np.errstate(over="ignore", invalid="ignore")
 def combine(table: NumberTable, windows: Ints) -> tuple[NumberTable, Ints]:
     """Combines entries, disjoint in time and of one numpy type, to one per metric, type and window.
@@ -118,11 +141,10 @@ def combine(table: NumberTable, windows: Ints) -> tuple[NumberTable, Ints]:
     Returns the table and the window of each of its entries.
     """
     dtype = _dtype(table)
-    types = None if dtype == _DOUBLE else table[Cell.TYPE]
-    order = in_order(table[Cell.METRIC], table[Cell.FIRST_TIME], types)
+    order = in_order(table[Cell.METRIC], table[Cell.FIRST_TIME], None if dtype == _DOUBLE else table[Cell.TYPE])
     if order is not None:
         table, windows = table[:, order], windows[order]
-    opens = changes(table[Cell.METRIC], table[Cell.TYPE])
+    opens = changes(table[Cell.METRIC]) if dtype == _DOUBLE else changes(table[Cell.METRIC], table[Cell.TYPE])
     heads = np.flatnonzero(opens | changes(windows))
     before, before_start = _shifted(table.view(dtype)[Cell.LAST]), _shifted(table[Cell.LAST_START])
     is_reset, steps = _steps(table, dtype, before, before_start, opens)
@@ -177,22 +199,6 @@ def join(tables: Sequence[NumberTable]) -> NumberTable:
     if len(tables) == 1:
         return tables[0]
     return np.concatenate(tables, axis=1) if tables else EMPTY
-
-
-def by_type(table: NumberTable) -> list[NumberTable]:
-    """Returns the entries of doubles and those of integers and booleans apart, as far as there are any.
-
-    Integers of a metric that has doubles as well become doubles.
-    """
-    is_double = table[Cell.TYPE] == ValueType.DOUBLE.value
-    doubles = int(np.count_nonzero(is_double))
-    if doubles in (0, table.shape[1]):
-        return [table] if table.shape[1] else []
-    mixed = np.isin(table[Cell.METRIC], table[Cell.METRIC, is_double]) & (table[Cell.TYPE] == ValueType.INT64.value)
-    if mixed.any():
-        table, is_double = table.copy(), is_double | mixed
-        table[:, mixed] = promoted(table[:, mixed])
-    return [part for part in (table[:, is_double], table[:, ~is_double]) if part.shape[1]]
 
 
 def promoted(table: NumberTable) -> NumberTable:

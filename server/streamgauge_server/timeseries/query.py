@@ -93,10 +93,9 @@ def aggregate(
     plan = _plan(blocks, start, end, bounds)
     pieces = _pieces(plan, bounds, None if metrics is None else frozenset(metrics))
     edges = np.array(bounds, np.int64)
-    tables: list[tuple[NumberTable | TextTable, Ints]] = []
-    for table in number_table.by_type(number_table.join([piece.numbers for piece in pieces])):
-        windows = np.searchsorted(edges, table[Cell.FIRST_TIME], side="right") - 1
-        tables.append(number_table.combine(table, windows))
+    numbers = number_table.join([piece.numbers for piece in pieces])
+    windows = np.searchsorted(edges, numbers[Cell.FIRST_TIME], side="right") - 1
+    tables: list[tuple[NumberTable | TextTable, Ints]] = [*number_table.combine_all(numbers, windows)]
     texts = text_table.join([piece.texts for piece in pieces if len(piece.texts.metrics)])
     if len(texts.metrics):
         windows = np.searchsorted(edges, texts.first_times, side="right") - 1

@@ -58,10 +58,8 @@ def summarise(frame: Frame, buckets: Ints) -> Summary:
 
 def whole(summary: Summary) -> Summary:
     """Returns the summary of all buckets taken together, an entry per metric and type."""
-    tables = [
-        number_table.combine(table, np.zeros(table.shape[1], np.int64))[0]
-        for table in number_table.by_type(summary.numbers)
-    ]
+    in_one_window = np.zeros(summary.numbers.shape[1], np.int64)
+    tables = [table for table, _ in number_table.combine_all(summary.numbers, in_one_window)]
     texts = summary.texts
     if len(texts.metrics):
         texts, _ = text_table.combine(texts, np.zeros(len(texts.metrics), np.int64))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from streamgauge_server.flink.addresses import Tls
 from streamgauge_server.flink.client import MAX_TARGET, FlinkClient
 from streamgauge_server.flink.errors import MAX_REASON, Cause, FlinkError, NotFound, Refused, TooLarge, Unreachable
 from streamgauge_server.flink.states import FlinkState
@@ -17,6 +20,7 @@ from tests.flink import fake as fakes
 from tests.flink.fake import Answer, Behaviour, FakeFlink, Request
 from tests.flink.fake_jobs import FakeJob, FakeJobs
 from tests.flink.recordings import VERSIONS, recording
+from tests.rpc.certificates import Authority
 
 JID = "576cc71be43678de4371fbd6ac3c0503"
 FINISHED = "b6cb47f36a3c65754f89e0369b3f490f"
@@ -377,6 +381,27 @@ async def test_credentials_are_sent_and_never_told(flink: FakeFlink) -> None:
     assert headers["x-team"] == "orders"
     assert headers["accept-encoding"] == "identity"
     assert "hunter2" not in str(told.value)
+
+
+async def test_a_cluster_is_trusted_by_its_authority_and_trusts_by_a_certificate(tmp_path: Path) -> None:
+    authority = Authority("cluster")
+    server_files = authority.issue("jobmanager").write(tmp_path, "server")
+    certificate_file, key_file = authority.issue("streamgauge").write(tmp_path, "client")
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(authority.cert)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(*server_files)
+    async with FakeFlink(tls=context) as fake:
+        fake.replay("v2_3")
+        known = Tls(ca_file, certificate_file, key_file)
+        async with FlinkClient([fake.base_url], tls=known) as client:
+            assert (await client.overview()).version == "2.3.0"
+        for tls in (Tls(), Tls(ca_file)):
+            async with FlinkClient([fake.base_url], tls=tls) as client:
+                with pytest.raises(Unreachable) as told:
+                    await client.overview()
+                assert told.value.cause is Cause.CONNECTION
 
 
 @pytest.mark.parametrize(

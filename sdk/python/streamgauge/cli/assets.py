@@ -121,8 +121,8 @@ def _emit_all(session: Session, client: Client, emits: Iterator[Emit], *, valida
 
 @assets.command(
     epilog=examples(
-        f"streamgauge assets metrics '{_URN}' --from -7d",
-        "streamgauge assets metrics urn:x:orders -m rowCount --output csv",
+        f"streamgauge assets get '{_URN}' --from -7d",
+        "streamgauge assets get urn:x:orders -m rowCount --output csv",
     )
 )
 @click.argument("asset")
@@ -130,7 +130,7 @@ def _emit_all(session: Session, client: Client, emits: Iterator[Emit], *, valida
 @metric_option("Only this metric. May be repeated.  [default: every metric]")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many moments, the oldest.  [default: all]")
 @server_command
-def metrics(
+def get(
     session: Session,
     asset: str,
     start: datetime | None,
@@ -140,7 +140,7 @@ def metrics(
 ) -> None:
     """Show what was emitted on an asset over time, oldest first.
 
-    Windows and aggregates: streamgauge query assets/... (`assets get` shows the name).
+    Windows and aggregates: streamgauge query assets/... (`assets show` tells the name).
     """
     with session.client() as client:
         history = client.assets.history(
@@ -190,10 +190,10 @@ def list_(session: Session, platform: str, prefix: str, labels: dict[str, str], 
     session.show(asset_answers.of_assets(found))
 
 
-@assets.command(epilog=examples(f"streamgauge assets get '{_URN}'"))
+@assets.command(epilog=examples(f"streamgauge assets show '{_URN}'"))
 @click.argument("asset")
 @server_command
-def get(session: Session, asset: str) -> None:
+def show(session: Session, asset: str) -> None:
     """Show one asset: its name, platform and labels."""
     with session.client() as client:
         session.show(asset_answers.of_asset(client.assets.get(asset)))

@@ -37,7 +37,9 @@ class _AssetValueTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AssetV
     ASSET_VALUE_TYPE_STRING: _AssetValueType.ValueType  # 1
     """Text."""
     ASSET_VALUE_TYPE_NUMBER: _AssetValueType.ValueType  # 2
-    """A number: an integer within 64 bits is kept exactly, anything else as binary64. A text that is a JSON number will do."""
+    """A number: an integer within 64 bits is kept exactly, anything else as binary64; an integer without fraction and
+    exponent beyond 64 bits is refused, never rounded. A text that is a JSON number will do.
+    """
     ASSET_VALUE_TYPE_BOOLEAN: _AssetValueType.ValueType  # 3
     """True or false. The texts `true` and `false` will do; 1 and 0 will not."""
 
@@ -51,7 +53,9 @@ exactly, are taken for one (`50`, `-0.5`, `1e3`, but not `007`, `+5`, `1 `, `NaN
 ASSET_VALUE_TYPE_STRING: AssetValueType.ValueType  # 1
 """Text."""
 ASSET_VALUE_TYPE_NUMBER: AssetValueType.ValueType  # 2
-"""A number: an integer within 64 bits is kept exactly, anything else as binary64. A text that is a JSON number will do."""
+"""A number: an integer within 64 bits is kept exactly, anything else as binary64; an integer without fraction and
+exponent beyond 64 bits is refused, never rounded. A text that is a JSON number will do.
+"""
 ASSET_VALUE_TYPE_BOOLEAN: AssetValueType.ValueType  # 3
 """True or false. The texts `true` and `false` will do; 1 and 0 will not."""
 Global___AssetValueType: _TypeAlias = AssetValueType  # noqa: Y015
@@ -222,15 +226,16 @@ class EmitAssetMetricsRequest(_message.Message):
     printable ASCII characters.
     """
     validate_only: _builtins.bool
-    """Check everything, guess the types, store nothing. Optional, default false."""
+    """Check everything, guess the types, store nothing. Optional, default false. Refused inside a batch, which has its own."""
     request_id: _builtins.str
     """Makes a retry safe to repeat without a `time`: within 24 hours a request with the same id and body returns the first
     answer, and one with another body is REQUEST_ID_REUSED. Optional, at most 128 printable ASCII characters. Refused
     inside a batch, which has an id of its own.
     """
     return_merged: _builtins.bool
-    """Answer with all metrics of the asset at this moment instead of those submitted. Optional, default false. Refused
-    inside a batch and together with `validate_only`.
+    """Answer with all metrics of the asset at this moment instead of those submitted; when they are too many for one answer,
+    with those submitted and a warning. Needs the scope `read:asset_metrics` as well. Optional, default false. Refused
+    inside a batch and together with `validate_only`. A repeat with the same `request_id` reads them again.
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:

@@ -117,7 +117,8 @@ class AssetMetricServiceServicer(object):
     def EmitAssetMetrics(self, request, context):
         """Emits metrics on one asset at one moment: all of them or, if anything is wrong, none. Metrics of the same asset and
         moment (to the millisecond) are merged: new names are added, equal names replaced. OK means durable. An unknown asset
-        is registered unless the server's `asset_registration` is `closed`; then it is NOT_FOUND (ASSET_NOT_FOUND).
+        is registered unless the server's `asset_registration` is `closed`; then it is NOT_FOUND (ASSET_NOT_FOUND). Nothing is
+        stored when the answer would be too large (RESOURCE_EXHAUSTED, MESSAGE_TOO_LARGE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,8 @@ class AssetMetricServiceStub:
     EmitAssetMetrics: _grpc.UnaryUnaryMultiCallable[_asset_metric_service_pb2.EmitAssetMetricsRequest, _asset_metric_service_pb2.EmitAssetMetricsResponse]
     """Emits metrics on one asset at one moment: all of them or, if anything is wrong, none. Metrics of the same asset and
     moment (to the millisecond) are merged: new names are added, equal names replaced. OK means durable. An unknown asset
-    is registered unless the server's `asset_registration` is `closed`; then it is NOT_FOUND (ASSET_NOT_FOUND).
+    is registered unless the server's `asset_registration` is `closed`; then it is NOT_FOUND (ASSET_NOT_FOUND). Nothing is
+    stored when the answer would be too large (RESOURCE_EXHAUSTED, MESSAGE_TOO_LARGE).
     """
     BatchEmitAssetMetrics: _grpc.UnaryUnaryMultiCallable[_asset_metric_service_pb2.BatchEmitAssetMetricsRequest, _asset_metric_service_pb2.BatchEmitAssetMetricsResponse]
     """Emits metrics on many assets in one call. Each item is stored whole or not at all, and has its own outcome. OK means
@@ -103,7 +104,8 @@ class AssetMetricServiceAsyncStub(AssetMetricServiceStub):
     EmitAssetMetrics: _aio.UnaryUnaryMultiCallable[_asset_metric_service_pb2.EmitAssetMetricsRequest, _asset_metric_service_pb2.EmitAssetMetricsResponse]  # type: ignore[assignment]
     """Emits metrics on one asset at one moment: all of them or, if anything is wrong, none. Metrics of the same asset and
     moment (to the millisecond) are merged: new names are added, equal names replaced. OK means durable. An unknown asset
-    is registered unless the server's `asset_registration` is `closed`; then it is NOT_FOUND (ASSET_NOT_FOUND).
+    is registered unless the server's `asset_registration` is `closed`; then it is NOT_FOUND (ASSET_NOT_FOUND). Nothing is
+    stored when the answer would be too large (RESOURCE_EXHAUSTED, MESSAGE_TOO_LARGE).
     """
     BatchEmitAssetMetrics: _aio.UnaryUnaryMultiCallable[_asset_metric_service_pb2.BatchEmitAssetMetricsRequest, _asset_metric_service_pb2.BatchEmitAssetMetricsResponse]  # type: ignore[assignment]
     """Emits metrics on many assets in one call. Each item is stored whole or not at all, and has its own outcome. OK means
@@ -157,7 +159,8 @@ class AssetMetricServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_asset_metric_service_pb2.EmitAssetMetricsResponse, _abc.Awaitable[_asset_metric_service_pb2.EmitAssetMetricsResponse]]:
         """Emits metrics on one asset at one moment: all of them or, if anything is wrong, none. Metrics of the same asset and
         moment (to the millisecond) are merged: new names are added, equal names replaced. OK means durable. An unknown asset
-        is registered unless the server's `asset_registration` is `closed`; then it is NOT_FOUND (ASSET_NOT_FOUND).
+        is registered unless the server's `asset_registration` is `closed`; then it is NOT_FOUND (ASSET_NOT_FOUND). Nothing is
+        stored when the answer would be too large (RESOURCE_EXHAUSTED, MESSAGE_TOO_LARGE).
         """
 
     @_abc_1.abstractmethod

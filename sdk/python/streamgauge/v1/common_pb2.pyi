@@ -474,7 +474,7 @@ class Observation(_message.Message):
     @_builtins.property
     def values(self) -> _containers.MessageMap[_builtins.str, Global___Value]:
         """The values by metric name. Required, at least one, at most `max_metrics_per_observation` (10,000). A name has 1 to
-        255 bytes and no control characters.
+        255 characters, none of them a control character.
         """
 
     def __init__(
@@ -603,7 +603,7 @@ class Column(_message.Message):
     STRINGS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
-    """The metric's name, 1 to 255 bytes without control characters. Required; unique in its frame."""
+    """The metric's name, 1 to 255 characters without control characters. Required; unique in its frame."""
     @_builtins.property
     def doubles(self) -> Global___DoubleArray:
         """Doubles."""
@@ -895,9 +895,11 @@ class MetricDescriptor(_message.Message):
     be NUMBER, DOUBLE, INT64, BOOL or STRING, and back; samples that are stored already stay as they are.
     """
     window_aggregate: Global___Aggregate.ValueType
-    """The aggregate of a window when a query names none. It must be allowed for the kind; AGGREGATE_NOT_ALLOWED otherwise."""
+    """The aggregate of a window when a query names none. It must be allowed for the kind and not be TIME_IN_VALUE;
+    AGGREGATE_NOT_ALLOWED otherwise.
+    """
     summary_aggregate: Global___Aggregate.ValueType
-    """The aggregate of a whole range when a query names none. It must be allowed for the kind."""
+    """The aggregate of a whole range when a query names none. As `window_aggregate`."""
     part_combination: Global___PartCombination.ValueType
     """How parts combine."""
     no_value: _builtins.float

@@ -114,7 +114,7 @@ class WriteError(_message.Message):
     subject: _builtins.str
     """The subject as the item named it, cut to 255 bytes."""
     metric: _builtins.str
-    """The metric, cut to 255 bytes; empty when the item as a whole is bad."""
+    """The metric, cut to 255 characters; empty when the item as a whole is bad."""
     reason: _errors_pb2.ErrorReason.ValueType
     """The reason for programs."""
     message: _builtins.str
@@ -610,8 +610,8 @@ class UpdateMetricDescriptorRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     ALLOW_MISSING_FIELD_NUMBER: _builtins.int
     allow_missing: _builtins.bool
-    """Declare the metric if there is none of this name: then `value_type` is required, except for metrics of assets, where
-    it is ANY by default. Optional, default false.
+    """Declare the metric if there is none of this name, with the fields that `update_mask` names: then `value_type` is
+    required, except for metrics of assets, where it is ANY by default. Optional, default false.
     """
     @_builtins.property
     def metric_descriptor(self) -> _common_pb2.MetricDescriptor:
