@@ -6,10 +6,9 @@ import asyncio
 
 import pytest
 from streamgauge_server.model.clock import FixedClock
-from streamgauge_server.model.jobs import JobState, NewJob, RunUpdate
+from streamgauge_server.model.jobs import JobState, NewJob, RunUpdate, Stop, StopMode
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.storage.blocks import SubjectGone
-from streamgauge_server.storage.job_stops import Stop, StopMode
 from streamgauge_server.storage.store import Store
 
 from tests.conformance.conftest import START, OpenStore

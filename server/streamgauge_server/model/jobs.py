@@ -221,6 +221,32 @@ class StateChange:
     observe_time: int
 
 
+class StopMode(IntEnum):
+    """How to stop; the contract's numbers."""
+
+    CANCEL = 1
+    SAVEPOINT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A request to stop a run. Times in microseconds; `finish_time` is None while the outcome is not known.
+
+    `location` is where the savepoint is, `failure` why there is none; both are empty otherwise.
+    """
+
+    run: int
+    trigger_id: str
+    mode: StopMode
+    drain: bool
+    directory: str
+    requested_by: str
+    request_time: int
+    finish_time: int | None = None
+    location: str = ""
+    failure: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """What the collector of a cluster knows of it. Times in microseconds, None where it has not happened."""

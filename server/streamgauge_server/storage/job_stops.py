@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
-
 from sqlalchemy import Connection, insert, select, update
 
 from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.jobs import Stop, StopMode
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.records import SubjectGone
 
 _t = tables.job_stops.c
-
-
-class StopMode(IntEnum):
-    """How to stop; the contract's numbers."""
-
-    CANCEL = 1
-    SAVEPOINT = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """A request to stop a run. Times in microseconds; `finish_time` is None while the outcome is not known.
-
-    `location` is where the savepoint is, `failure` why there is none; both are empty otherwise.
-    """
-
-    run: int
-    trigger_id: str
-    mode: StopMode
-    drain: bool
-    directory: str
-    requested_by: str
-    request_time: int
-    finish_time: int | None = None
-    location: str = ""
-    failure: str = ""
 
 
 class JobStops:
