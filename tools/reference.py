@@ -12,8 +12,9 @@ import snapshot
 from streamgauge_server import configuration
 from streamgauge_server.model.entities import READ_SCOPE, SCOPES, WRITE_SCOPE
 from streamgauge_server.model.errors import Reason
+from streamgauge_server.model.job_catalog import JOB_METRICS
 from streamgauge_server.model.limits import Limits
-from streamgauge_server.model.source_catalog import SOURCE_METRICS
+from streamgauge_server.model.source_catalog import SOURCE_METRICS, BuiltIn
 from streamgauge_server.rpc.errors import STATUS_CODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,8 +62,8 @@ def errors() -> list[str]:
     return ["## Error reasons", "", *table(("reason", "status", "meaning", "metadata"), rows)]
 
 
-def metrics() -> list[str]:
-    """Returns the section about the metrics that every source may have."""
+def metrics(subject: str, built_in: Sequence[BuiltIn]) -> list[str]:
+    """Returns the section about the metrics that every subject of a kind may have."""
     rows = [
         (
             f"`{m.metric}`",
@@ -72,10 +73,10 @@ def metrics() -> list[str]:
             f"{m.window_aggregate.name} / {m.summary_aggregate.name}",
             m.part_combination.name,
         )
-        for m in SOURCE_METRICS
+        for m in built_in
     ]
     head = ("metric", "display name", "unit", "kind and type", "window / summary", "parts")
-    return ["## Built-in metrics of a source", "", *table(head, rows)]
+    return [f"## Built-in metrics of a {subject}", "", *table(head, rows)]
 
 
 def settings() -> list[str]:
@@ -101,7 +102,8 @@ def default_of(entry: configuration.Entry) -> str:
 
 def page() -> str:
     """Returns the whole page."""
-    sections = [HEAD, *settings(), *limits(), *scopes(), *errors(), *metrics()]
+    sections = [HEAD, *settings(), *limits(), *scopes(), *errors()]
+    sections += [*metrics("source", SOURCE_METRICS), *metrics("job", JOB_METRICS)]
     return "\n".join(sections).rstrip() + "\n"
 
 

@@ -9,9 +9,11 @@ import pytest
 from streamgauge_server.model.clock import FixedClock
 from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.model.job_catalog import JOB_METRICS
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.source_catalog import SOURCE_METRICS
 from streamgauge_server.model.values import Aggregate, Direction, MetricKind, PartCombination, SubjectKind, ValueType
+from streamgauge_server.storage import metrics
 from streamgauge_server.storage.store import Store
 
 from tests.conformance.conftest import START, OpenStore
@@ -19,15 +21,20 @@ from tests.conformance.conftest import START, OpenStore
 GAUGE = (MetricKind.GAUGE, ValueType.INT64)
 
 
-async def test_every_tenant_has_the_built_in_metrics_of_sources(store: Store) -> None:
+BUILT_IN = {SubjectKind.SOURCE: SOURCE_METRICS, SubjectKind.JOB: JOB_METRICS}
+
+
+async def test_every_tenant_has_the_built_in_metrics_of_sources_and_jobs(store: Store) -> None:
     for tenant in ("a", "b"):
         listed = await store.metrics.list(tenant, list(SubjectKind), limit=100)
-        assert [d.metric for d in listed] == sorted((m.metric for m in SOURCE_METRICS), key=str.encode)
-        by_name = {descriptor.metric: descriptor for descriptor in listed}
-        for metric in SOURCE_METRICS:
-            found = by_name[metric.metric]
+        expected = [
+            (kind, name) for kind, all_ in BUILT_IN.items() for name in sorted(metric.metric for metric in all_)
+        ]
+        assert [(found.kind_of_subject, found.metric) for found in listed] == expected
+        by_name = {(found.kind_of_subject, found.metric): found for found in listed}
+        for kind, metric in [(kind, metric) for kind, all_ in BUILT_IN.items() for metric in all_]:
+            found = by_name[kind, metric.metric]
             assert found.built_in
-            assert found.kind_of_subject == SubjectKind.SOURCE
             for field in (
                 "display_name",
                 "description",
@@ -41,6 +48,22 @@ async def test_every_tenant_has_the_built_in_metrics_of_sources(store: Store) ->
                 "no_value",
             ):
                 assert getattr(found, field) == getattr(metric, field), (metric.metric, field)
+
+
+async def test_a_tenant_of_an_earlier_version_gets_new_built_in_metrics_beside_its_own(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "CATALOG_VERSION", 1)
+    monkeypatch.setattr(metrics, "_BUILT_IN", {SubjectKind.SOURCE: SOURCE_METRICS})
+    earlier = await open_store()
+    name = JOB_METRICS[0].metric
+    own = (await earlier.metrics.ensure("t", SubjectKind.JOB, [(name, *GAUGE)], limits=Limits()))[name]
+    monkeypatch.undo()
+    store = await open_store()
+    listed = await store.metrics.list("t", [SubjectKind.JOB], limit=100)
+    assert [found.metric for found in listed] == sorted(metric.metric for metric in JOB_METRICS)
+    assert [found for found in listed if not found.built_in] == [own]
+    assert len(await store.metrics.list("t", [SubjectKind.SOURCE], limit=100)) == len(SOURCE_METRICS)
 
 
 async def test_two_servers_that_meet_a_tenant_first_store_its_built_in_metrics_once(open_store: OpenStore) -> None:
@@ -216,15 +239,17 @@ async def test_declared_metrics_count_towards_the_limit(store: Store) -> None:
 
 
 async def test_pages_run_over_kinds_in_the_order_of_their_numbers_then_names_by_bytes(store: Store) -> None:
-    for kind in (SubjectKind.ASSET, SubjectKind.JOB):
+    for kind in (SubjectKind.METRIC_TYPE_CHOICE, SubjectKind.ASSET):
         await store.metrics.ensure(
             "t", kind, [(name, *GAUGE) for name in ("b", "B", "é", "a", "\U0001f600", "\uffff")], limits=Limits()
         )
     after: tuple[SubjectKind, str] | None = None
     seen: list[tuple[SubjectKind, str]] = []
-    while page := await store.metrics.list("t", [SubjectKind.ASSET, SubjectKind.JOB], after=after, limit=4):
+    while page := await store.metrics.list(
+        "t", [SubjectKind.METRIC_TYPE_CHOICE, SubjectKind.ASSET], after=after, limit=4
+    ):
         seen += [(descriptor.kind_of_subject, descriptor.metric) for descriptor in page]
         after = seen[-1]
     names = ["B", "a", "b", "é", "\uffff", "\U0001f600"]
-    assert seen == [(kind, name) for kind in (SubjectKind.JOB, SubjectKind.ASSET) for name in names]
+    assert seen == [(kind, name) for kind in (SubjectKind.ASSET, SubjectKind.METRIC_TYPE_CHOICE) for name in names]
     assert await store.metrics.list("t", [], limit=4) == []

@@ -156,7 +156,7 @@ class FakeJobs:
             "end-time": job.end_ms,
             "duration": self._duration(job),
             "now": self.now_ms,
-            "timestamps": {state: job.attempt_ms if state == job.state else 0 for state in STATES},
+            "timestamps": {state: job.attempt_ms if state in (job.state, "RUNNING") else 0 for state in STATES},
             "vertices": [
                 self._vertex(job, SOURCE, "Source: Source", read=0, written=job.read),
                 self._vertex(job, SINK, "Sink: Writer", read=job.processed, written=0),

@@ -10,6 +10,7 @@ from streamgauge_server.flink.catalog import JobMetric, Origin, Reduction
 from streamgauge_server.flink.fields import MAX_INT64, MIN_INT64
 from streamgauge_server.flink.job_details import JobDetails, Vertex
 from streamgauge_server.flink.metric_values import Aggregate, whole
+from streamgauge_server.model import job_catalog
 
 _NO_VALUE = -1
 """What gauges of a job report while there is nothing to report: no checkpoint yet, a job that has ended."""
@@ -52,9 +53,9 @@ def questions(details: JobDetails, names: Mapping[str, Collection[str]]) -> dict
     ends = _ends(details)
     for vertex in details.vertices:
         known = frozenset(names.get(vertex.id, ()))
-        wanted = {metric.flink_id for metric in catalog.OF_TASKS if metric.metric != catalog.WATERMARK_LAG}
+        wanted = {metric.flink_id for metric in catalog.OF_TASKS if metric.metric != job_catalog.WATERMARK_LAG}
         for metric in catalog.OF_OPERATORS:
-            if metric.metric != catalog.EVENT_TIME:
+            if metric.metric != job_catalog.EVENT_TIME:
                 wanted.update(operators.of_operators(metric.flink_id, known))
         if ends is not None and vertex in ends.sinks:
             wanted.update(_watermarks(vertex, known, chained=vertex in ends.sources))
@@ -76,15 +77,15 @@ def compute(details: JobDetails, job_metrics: Mapping[str, str], readings: Mappi
         readings: by vertex id, the answers to `questions`; vertices may be missing.
     """
     found: dict[str, int | None] = {
-        catalog.RECORDS_READ: _records_read(details, readings),
-        catalog.RECORDS_PROCESSED: _records_processed(details, readings),
-        catalog.TASKS_RUNNING: details.tasks.running,
-        catalog.TASKS_TOTAL: details.tasks.total,
-        catalog.BACK_PRESSURED_TIME: _total(v.metrics.back_pressured_ms for v in details.vertices),
-        catalog.BUSY_TIME: _total(v.metrics.busy_ms for v in details.vertices),
-        catalog.IDLE_TIME: _total(v.metrics.idle_ms for v in details.vertices),
-        catalog.WATERMARK_LAG: _watermark_lag(details, readings),
-        catalog.EVENT_TIME: _event_time(details, readings),
+        job_catalog.RECORDS_READ: _records_read(details, readings),
+        job_catalog.RECORDS_PROCESSED: _records_processed(details, readings),
+        job_catalog.TASKS_RUNNING: details.tasks.running,
+        job_catalog.TASKS_TOTAL: details.tasks.total,
+        job_catalog.BACK_PRESSURED_TIME: _total(v.metrics.back_pressured_ms for v in details.vertices),
+        job_catalog.BUSY_TIME: _total(v.metrics.busy_ms for v in details.vertices),
+        job_catalog.IDLE_TIME: _total(v.metrics.idle_ms for v in details.vertices),
+        job_catalog.WATERMARK_LAG: _watermark_lag(details, readings),
+        job_catalog.EVENT_TIME: _event_time(details, readings),
     }
     for metric in catalog.OF_JOB:
         value = whole(job_metrics.get(metric.flink_id, ""))
@@ -177,13 +178,13 @@ def _watermark_lag(details: JobDetails, readings: Mapping[str, Readings]) -> int
 
 
 def _subtask_ids(vertex: Vertex, names: frozenset[str]) -> Iterable[str]:
-    for name in operators.of_operators(catalog.EVENT_TIME, names):
+    for name in operators.of_operators(job_catalog.EVENT_TIME, names):
         for subtask in range(vertex.parallelism):
             yield f"{subtask}.{name}"
 
 
 def _event_time(details: JobDetails, readings: Mapping[str, Readings]) -> int | None:
-    ending = f".{catalog.EVENT_TIME}"
+    ending = f".{job_catalog.EVENT_TIME}"
     told = (
         whole(value)
         for vertex in details.vertices

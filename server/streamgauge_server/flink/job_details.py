@@ -79,8 +79,11 @@ class JobDetails:
 
     @property
     def attempt_ms(self) -> int:
-        """When the youngest vertex started: what tells one attempt from the next. Counts start from zero with it."""
-        return max((vertex.start_ms or 0 for vertex in self.vertices), default=0)
+        """When the job last began to run: what tells one attempt from the next. Counts start from zero with it.
+
+        Vertices of a batch job start one after another within one attempt. Before the job runs, its submission.
+        """
+        return self.timestamps.get(FlinkState.RUNNING.value) or self.start_ms or 0
 
     @property
     def degraded(self) -> bool:

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, insert, select, tuple_, update
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import DESCRIPTOR_CHANGEABLE, MetricDescriptor
 from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.model.job_catalog import JOB_METRICS
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import descriptor_name
-from streamgauge_server.model.source_catalog import SOURCE_METRICS
+from streamgauge_server.model.source_catalog import SOURCE_METRICS, BuiltIn
 from streamgauge_server.model.values import (
     Aggregate,
     Direction,
@@ -29,8 +30,13 @@ from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.tenants import TenantCounts, lock_tenant
 
-CATALOG_VERSION = 1
+CATALOG_VERSION = 2
 """Raised when built-in descriptors are added: each tenant then receives them at its next use."""
+
+_BUILT_IN: Mapping[SubjectKind, Sequence[BuiltIn]] = {
+    SubjectKind.SOURCE: SOURCE_METRICS,
+    SubjectKind.JOB: JOB_METRICS,
+}
 
 _COLUMNS = (
     tables.metrics.c.id,
@@ -227,31 +233,33 @@ class Metrics:
 def _add_built_in(connection: Connection, tenant: str, now: int) -> None:
     if lock_tenant(connection, tenant).catalog_version >= CATALOG_VERSION:
         return
-    found = _by_name(connection, tenant, SubjectKind.SOURCE, [metric.metric for metric in SOURCE_METRICS])
-    new = [
-        MetricDescriptor(
-            0,
-            SubjectKind.SOURCE,
-            metric.metric,
-            metric.display_name,
-            metric.description,
-            metric.unit,
-            metric.kind,
-            metric.value_type,
-            metric.window_aggregate,
-            metric.summary_aggregate,
-            metric.part_combination,
-            state_order=metric.state_order,
-            no_value=metric.no_value,
-            built_in=True,
-        )
-        for metric in SOURCE_METRICS
-        if metric.metric not in found
-    ]
+    new: list[MetricDescriptor] = []
+    for kind, metrics in _BUILT_IN.items():
+        found = _by_name(connection, tenant, kind, [metric.metric for metric in metrics])
+        new.extend(_built_in(kind, metric) for metric in metrics if metric.metric not in found)
     if new:
         _insert(connection, tenant, new, now)
     t = tables.tenants
     connection.execute(update(t).where(t.c.tenant == tenant).values(catalog_version=CATALOG_VERSION))
+
+
+def _built_in(kind_of_subject: SubjectKind, metric: BuiltIn) -> MetricDescriptor:
+    return MetricDescriptor(
+        0,
+        kind_of_subject,
+        metric.metric,
+        metric.display_name,
+        metric.description,
+        metric.unit,
+        metric.kind,
+        metric.value_type,
+        metric.window_aggregate,
+        metric.summary_aggregate,
+        metric.part_combination,
+        state_order=metric.state_order,
+        no_value=metric.no_value,
+        built_in=True,
+    )
 
 
 def _first_sight(

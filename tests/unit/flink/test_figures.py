@@ -12,6 +12,8 @@ from streamgauge_server.flink.job_details import JobDetails
 from streamgauge_server.flink.metric_values import Aggregate, parse_aggregates, parse_names, parse_values
 from streamgauge_server.flink.operators import sink_counts, source_counts
 from streamgauge_server.flink.totals import RunningTotal
+from streamgauge_server.model import job_catalog
+from streamgauge_server.model.values import MetricKind
 
 from tests.flink.recordings import recording
 
@@ -225,10 +227,16 @@ def test_operators_at_the_ends_of_a_chain(vertex: str, names: Any, sources: list
     assert sink_counts(vertex, names) == tuple(sinks)
 
 
-def test_the_catalog_names_every_metric_once() -> None:
-    names = [metric.metric for metric in catalog.JOB_METRICS]
-    assert len(set(names)) == len(names)
-    assert all(metric.unit and metric.description.endswith(".") for metric in catalog.JOB_METRICS)
+def test_every_built_in_metric_of_a_job_comes_from_somewhere() -> None:
+    assert [metric.metric for metric in catalog.JOB_METRICS] == [metric.metric for metric in job_catalog.JOB_METRICS]
+
+
+def test_the_built_in_metrics_of_a_job_are_described_once() -> None:
+    names = [metric.metric for metric in job_catalog.JOB_METRICS]
+    assert len(set(names)) == len(names) == 25
+    assert all(metric.unit and metric.description.endswith(".") for metric in job_catalog.JOB_METRICS)
+    of_run = [metric.kind for metric in job_catalog.JOB_METRICS if metric.metric in job_catalog.OF_RUN]
+    assert of_run == [MetricKind.COUNTER] * 3
 
 
 def test_totals_go_on_where_an_attempt_starts_from_zero() -> None:
