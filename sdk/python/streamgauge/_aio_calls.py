@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
@@ -105,6 +106,16 @@ class AsyncCallingChannel:
         """Returns a method of one request and one response."""
         return AsyncUnaryCall(self, method, request_serializer, response_deserializer, self._config.policy(method))
 
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> AsyncAnswersCall:
+        """Returns a method of one request and many responses."""
+        return AsyncAnswersCall(self, method, request_serializer, response_deserializer, self._config.policy(method))
+
     def stream_unary(
         self,
         method: str,
@@ -195,3 +206,38 @@ async def _written(call: Any, request: Any) -> bool:
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         return False
     return True
+
+
+class AsyncAnswers(AsyncIterator[Any]):
+    """The responses of a call under way. `cancel` ends it."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def __anext__(self) -> Any:
+        """Returns the next response; StopAsyncIteration when the server has ended the call. StreamgaugeError."""
+        try:
+            response = await self._call.read()
+        except grpc.aio.AioRpcError as cause:
+            raise from_rpc_error(cause) from cause
+        if response is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return response
+
+    def cancel(self) -> None:
+        """Ends the call. What has ended stays as it is."""
+        self._call.cancel()
+
+
+class AsyncAnswersCall(Method[AsyncCallingChannel]):
+    """One request, many responses, for as long as it is read: without a deadline unless the caller names one.
+
+    Not tried again here: what was received already is known to the caller alone.
+    """
+
+    kind = "unary_stream"
+
+    def __call__(self, request: Any, timeout: float | None = None, metadata: Metadata | None = None) -> AsyncAnswers:
+        """Returns the responses as they come."""
+        carried, seconds = self.metadata(metadata), or_none(math.inf if timeout is None else timeout)
+        return AsyncAnswers(self.callable()(request, timeout=seconds, metadata=carried))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -98,6 +99,16 @@ class CallingChannel:
     ) -> UnaryCall:
         """Returns a method of one request and one response."""
         return UnaryCall(self, method, request_serializer, response_deserializer, self._config.policy(method))
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> AnswersCall:
+        """Returns a method of one request and many responses."""
+        return AnswersCall(self, method, request_serializer, response_deserializer, self._config.policy(method))
 
     def stream_unary(
         self,
@@ -207,3 +218,36 @@ class StreamCall(Method[CallingChannel]):
         except BaseException:  # Ctrl-C while waiting: the call must not go on behind the caller's back
             call.cancel()
             raise
+
+
+class Answers(Iterator[Any]):
+    """The responses of a call under way. `cancel` ends it, also from another thread."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __next__(self) -> Any:
+        """Returns the next response; StopIteration when the server has ended the call. StreamgaugeError."""
+        try:
+            return next(self._call)
+        except grpc.RpcError as cause:
+            raise from_rpc_error(cause) from cause
+
+    def cancel(self) -> None:
+        """Ends the call; whoever waits for a response gets CANCELLED. What has ended stays as it is."""
+        self._call.cancel()
+
+
+class AnswersCall(Method[CallingChannel]):
+    """One request, many responses, for as long as it is read: without a deadline unless the caller names one.
+
+    Not tried again here: what was received already is known to the caller alone.
+    """
+
+    kind = "unary_stream"
+
+    def __call__(self, request: Any, timeout: float | None = None, metadata: Metadata | None = None) -> Answers:
+        """Returns the responses as they come."""
+        carried, seconds = self.metadata(metadata), or_none(math.inf if timeout is None else timeout)
+        with _forks.gate:
+            return Answers(self.callable()(request, timeout=seconds, metadata=carried))

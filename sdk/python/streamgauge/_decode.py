@@ -36,18 +36,19 @@ _E = TypeVar("_E", bound=StrEnum)
 _LAST_SECOND = 253_402_300_799  # of year 9999, where datetime ends
 
 
-def _by_number(kind: type[_E], wrapper: Any, prefix: str) -> dict[int, _E]:
+def by_number(kind: type[_E], wrapper: Any, prefix: str) -> dict[int, _E]:
+    """Returns the members of an enum by the contract's numbers."""
     return {wrapper.Value(prefix + member.name): member for member in kind if member.name != "UNKNOWN"}
 
 
-_SUBJECT_KINDS = _by_number(SubjectKind, common_pb2.SubjectKind, "SUBJECT_KIND_")
-_METRIC_KINDS = _by_number(MetricKind, common_pb2.MetricKind, "METRIC_KIND_")
-_DIRECTIONS = _by_number(MetricDirection, common_pb2.MetricDirection, "METRIC_DIRECTION_")
-_VALUE_TYPES = _by_number(ValueType, common_pb2.ValueType, "VALUE_TYPE_")
-_AGGREGATES = _by_number(Aggregate, common_pb2.Aggregate, "AGGREGATE_")
-_PARTS = _by_number(PartCombination, common_pb2.PartCombination, "PART_COMBINATION_")
-_UNITS = _by_number(WindowUnit, common_pb2.WindowUnit, "WINDOW_UNIT_")
-_TIME_TYPES = _by_number(TimeType, source_service_pb2.TimeType, "TIME_TYPE_")
+_SUBJECT_KINDS = by_number(SubjectKind, common_pb2.SubjectKind, "SUBJECT_KIND_")
+_METRIC_KINDS = by_number(MetricKind, common_pb2.MetricKind, "METRIC_KIND_")
+_DIRECTIONS = by_number(MetricDirection, common_pb2.MetricDirection, "METRIC_DIRECTION_")
+_VALUE_TYPES = by_number(ValueType, common_pb2.ValueType, "VALUE_TYPE_")
+_AGGREGATES = by_number(Aggregate, common_pb2.Aggregate, "AGGREGATE_")
+_PARTS = by_number(PartCombination, common_pb2.PartCombination, "PART_COMBINATION_")
+_UNITS = by_number(WindowUnit, common_pb2.WindowUnit, "WINDOW_UNIT_")
+_TIME_TYPES = by_number(TimeType, source_service_pb2.TimeType, "TIME_TYPE_")
 _ARRAYS = {
     "doubles": ValueType.DOUBLE,
     "ints": ValueType.INT64,
@@ -63,7 +64,8 @@ def moment(message: timestamp_pb2.Timestamp) -> datetime:
     return EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)
 
 
-def _maybe(message: Any, field: str) -> datetime | None:
+def maybe(message: Any, field: str) -> datetime | None:
+    """Returns the moment of a timestamp field, None when it is not set."""
     return moment(getattr(message, field)) if message.HasField(field) else None
 
 
@@ -78,9 +80,9 @@ def observation(message: common_pb2.Observation) -> Observation:
     return Observation(
         subject=message.subject,
         values={metric: value for metric, v in message.values.items() if (value := scalar(v)) is not None},
-        time=_maybe(message, "time"),
+        time=maybe(message, "time"),
         part=message.part,
-        start_time=_maybe(message, "start_time"),
+        start_time=maybe(message, "start_time"),
     )
 
 
@@ -116,8 +118,8 @@ def descriptor(message: common_pb2.MetricDescriptor) -> resources.MetricDescript
         no_value=message.no_value if message.HasField("no_value") else None,
         built_in=message.built_in,
         etag=message.etag,
-        create_time=_maybe(message, "create_time"),
-        update_time=_maybe(message, "update_time"),
+        create_time=maybe(message, "create_time"),
+        update_time=maybe(message, "update_time"),
         min_value=message.min_value if message.HasField("min_value") else None,
         max_value=message.max_value if message.HasField("max_value") else None,
         direction=_DIRECTIONS.get(message.direction, MetricDirection.UNKNOWN) if message.direction else None,
@@ -131,9 +133,9 @@ def token(message: token_service_pb2.Token) -> resources.Token:
         display_name=message.display_name,
         scopes=tuple(message.scopes),
         tenant=message.tenant,
-        expire_time=_maybe(message, "expire_time"),
+        expire_time=maybe(message, "expire_time"),
         create_time=moment(message.create_time),
-        revoke_time=_maybe(message, "revoke_time"),
+        revoke_time=maybe(message, "revoke_time"),
     )
 
 
@@ -222,13 +224,14 @@ def _column(message: common_pb2.WindowColumn, windows: int) -> results.Column:
     )
 
 
-def _latest_value(message: common_pb2.LatestValue) -> results.LatestValue:
+def latest_value(message: common_pb2.LatestValue) -> results.LatestValue:
+    """Returns the newest value of one metric."""
     return results.LatestValue(
         message.metric,
         scalar(message.value),
         scalar(message.raw_value),
-        _maybe(message, "time"),
-        _maybe(message, "start_time"),
+        maybe(message, "time"),
+        maybe(message, "start_time"),
     )
 
 
@@ -255,8 +258,8 @@ def time_summary(message: source_service_pb2.GetSourceMetricsResponse) -> result
             aggregate=_AGGREGATES.get(m.aggregate, Aggregate.UNKNOWN),
             value=scalar(m.value),
             sample_count=m.sample_count,
-            first_time=_maybe(m, "first_time"),
-            last_time=_maybe(m, "last_time"),
+            first_time=maybe(m, "first_time"),
+            last_time=maybe(m, "last_time"),
             reset_count=m.reset_count,
         )
         for m in message.timesummary
@@ -274,9 +277,9 @@ def latest(message: source_service_pb2.GetSourceMetricsResponse) -> results.Late
     """Returns the latest values of a source."""
     return results.Latest(
         source=message.source,
-        values={m.metric: _latest_value(m) for m in message.latest},
+        values={m.metric: latest_value(m) for m in message.latest},
         snapshot_status=tuple(
-            results.SnapshotStatus(s.status, s.topic_id, _maybe(s, "submit_time"), _maybe(s, "time"))
+            results.SnapshotStatus(s.status, s.topic_id, maybe(s, "submit_time"), maybe(s, "time"))
             for s in message.snapshot_status
         ),
         metadata=_metadata(message.metadata),
@@ -318,7 +321,7 @@ def latest_result(message: metrics_service_pb2.GetLatestMetricsResponse) -> resu
     """Returns the latest values of many subjects."""
     return results.LatestResult(
         subjects=tuple(
-            results.SubjectLatest(s.subject, s.part, {v.metric: _latest_value(v) for v in s.values})
+            results.SubjectLatest(s.subject, s.part, {v.metric: latest_value(v) for v in s.values})
             for s in message.subjects
         ),
         metadata=_metadata(message.metadata),

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from google.protobuf import timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from streamgauge.enums import Scalar, WindowUnit
 from streamgauge.observations import Observation, Window
-from streamgauge.v1 import asset_metric_service_pb2, common_pb2, source_service_pb2
+from streamgauge.v1 import asset_metric_service_pb2, common_pb2, job_service_pb2, source_service_pb2
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -30,6 +30,8 @@ _PREFIXES: dict[str, tuple[Any, str]] = {
     "PartCombination": (common_pb2.PartCombination, "PART_COMBINATION_"),
     "CounterMode": (common_pb2.CounterMode, "COUNTER_MODE_"),
     "WindowUnit": (common_pb2.WindowUnit, "WINDOW_UNIT_"),
+    "JobState": (job_service_pb2.JobState, "JOB_STATE_"),
+    "StopMode": (job_service_pb2.StopMode, "STOP_MODE_"),
     "TimeType": (source_service_pb2.TimeType, "TIME_TYPE_"),
 }
 
@@ -65,6 +67,17 @@ def timestamp(moment: datetime, field: str) -> timestamp_pb2.Timestamp:
     """Returns a timestamp, in microseconds. ValueError for a naive datetime."""
     message = timestamp_pb2.Timestamp()
     put_time(message, moment, field)
+    return message
+
+
+def duration(length: timedelta | None, field: str) -> duration_pb2.Duration | None:
+    """Returns a duration, None for None. TypeError for a number: it does not say whether it is seconds."""
+    if length is None:
+        return None
+    if not isinstance(length, timedelta):
+        raise TypeError(f"{field} must be a timedelta, for example timedelta(seconds=30); got {length!r}")
+    message = duration_pb2.Duration()
+    message.FromTimedelta(length)
     return message
 
 

@@ -10,6 +10,7 @@ import grpc.aio
 from streamgauge._aio_calls import AsyncCallingChannel
 from streamgauge._calls import CallingChannel
 from streamgauge.v1.asset_metric_service_pb2_grpc import AssetMetricServiceStub
+from streamgauge.v1.job_service_pb2_grpc import JobServiceStub
 from streamgauge.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from streamgauge.v1.server_service_pb2_grpc import ServerServiceStub
 from streamgauge.v1.source_service_pb2_grpc import SourceServiceStub
@@ -17,6 +18,7 @@ from streamgauge.v1.token_service_pb2_grpc import TokenServiceStub
 
 if TYPE_CHECKING:
     from streamgauge.v1.asset_metric_service_pb2_grpc import AssetMetricServiceAsyncStub
+    from streamgauge.v1.job_service_pb2_grpc import JobServiceAsyncStub
     from streamgauge.v1.metrics_service_pb2_grpc import MetricsServiceAsyncStub
     from streamgauge.v1.server_service_pb2_grpc import ServerServiceAsyncStub
     from streamgauge.v1.source_service_pb2_grpc import SourceServiceAsyncStub
@@ -36,6 +38,7 @@ class Stubs:
         self.sources: SourceServiceStub = SourceServiceStub(stand_in)
         self.metrics: MetricsServiceStub = MetricsServiceStub(stand_in)
         self.assets: AssetMetricServiceStub = AssetMetricServiceStub(stand_in)
+        self.jobs: JobServiceStub = JobServiceStub(stand_in)
         self.tokens: TokenServiceStub = TokenServiceStub(stand_in)
         self.server: ServerServiceStub = ServerServiceStub(stand_in)
 
@@ -48,5 +51,6 @@ class AsyncStubs:
         self.sources: SourceServiceAsyncStub = SourceServiceStub(stand_in)
         self.metrics: MetricsServiceAsyncStub = MetricsServiceStub(stand_in)
         self.assets: AssetMetricServiceAsyncStub = AssetMetricServiceStub(stand_in)
+        self.jobs: JobServiceAsyncStub = JobServiceStub(stand_in)
         self.tokens: TokenServiceAsyncStub = TokenServiceStub(stand_in)
         self.server: ServerServiceAsyncStub = ServerServiceStub(stand_in)

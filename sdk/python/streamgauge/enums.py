@@ -97,6 +97,57 @@ class CounterMode(StrEnum):
     RAW = "raw"
 
 
+class JobState(StrEnum):
+    """What a run of a job is doing: Flink's eleven states, `QUEUED`, and `OTHER` for one that the server does not know.
+
+    `FINISHED`, `FAILED` and `CANCELED` are final: `state.is_final`.
+    """
+
+    UNKNOWN = "unknown"
+    QUEUED = "queued"
+    INITIALIZING = "initializing"
+    CREATED = "created"
+    RUNNING = "running"
+    FAILING = "failing"
+    FAILED = "failed"
+    CANCELLING = "cancelling"
+    CANCELED = "canceled"
+    FINISHED = "finished"
+    RESTARTING = "restarting"
+    SUSPENDED = "suspended"
+    RECONCILING = "reconciling"
+    OTHER = "other"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a run in this state has ended, for good."""
+        return self in (JobState.FINISHED, JobState.FAILED, JobState.CANCELED)
+
+
+class JobOutcome(StrEnum):
+    """How a run ended. `COMPLETED`: by itself, or stopped with a savepoint."""
+
+    UNKNOWN = "unknown"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class StatusOrigin(StrEnum):
+    """Where a status comes from: the cluster, asked for this answer, or what was told last."""
+
+    UNKNOWN = "unknown"
+    LIVE = "live"
+    STORED = "stored"
+
+
+class StopMode(StrEnum):
+    """How to stop a run: cancel it at once, or take a savepoint and end it."""
+
+    CANCEL = "cancel"
+    SAVEPOINT = "savepoint"
+
+
 class TimeType(StrEnum):
     """Which of its three answers a source gives."""
 

@@ -190,6 +190,14 @@ class SourceNotFoundError(NotFoundError, reason=Reason.SOURCE_NOT_FOUND):
     """There is no such source."""
 
 
+class JobNotFoundError(NotFoundError, reason=Reason.JOB_NOT_FOUND):
+    """There is no such job."""
+
+
+class JobTypeNotFoundError(NotFoundError, reason=Reason.JOB_TYPE_NOT_FOUND):
+    """There is no such job type."""
+
+
 class AssetNotFoundError(NotFoundError, reason=Reason.ASSET_NOT_FOUND):
     """There is no such asset."""
 
@@ -206,8 +214,24 @@ class SourceAlreadyExistsError(AlreadyExistsError, reason=Reason.SOURCE_ALREADY_
     """There is a source of this name."""
 
 
+class JobAlreadyExistsError(AlreadyExistsError, reason=Reason.JOB_ALREADY_EXISTS):
+    """There is a job of this id, with other fields."""
+
+
+class JobTypeAlreadyExistsError(AlreadyExistsError, reason=Reason.JOB_TYPE_ALREADY_EXISTS):
+    """There is a job type of this id, or of this type name and version."""
+
+
 class AssetAlreadyExistsError(AlreadyExistsError, reason=Reason.ASSET_ALREADY_EXISTS):
     """There is an asset of this URN."""
+
+
+class JobNotStoppableError(FailedPreconditionError, reason=Reason.JOB_NOT_STOPPABLE):
+    """The job runs where this server cannot stop it, or the savepoint failed and the run goes on."""
+
+
+class JobAmbiguousError(FailedPreconditionError, reason=Reason.JOB_AMBIGUOUS):
+    """Several jobs are called so, or several runs of the job are active: name the job by its id, or the run."""
 
 
 class EtagMismatchError(AbortedError, reason=Reason.ETAG_MISMATCH):
@@ -216,6 +240,10 @@ class EtagMismatchError(AbortedError, reason=Reason.ETAG_MISMATCH):
 
 class WriteConflictError(AbortedError, reason=Reason.WRITE_CONFLICT):
     """A concurrent write won; the same call may succeed now."""
+
+
+class CursorExpiredError(OutOfRangeError, reason=Reason.CURSOR_EXPIRED):
+    """The changes after this cursor are not kept any more: watch anew, from the present state on."""
 
 
 class RateLimitedError(ResourceExhaustedError, reason=Reason.RATE_LIMITED):
@@ -236,6 +264,10 @@ class MetricLimitError(ResourceExhaustedError, reason=Reason.METRIC_LIMIT):
 
 class StoreUnavailableError(UnavailableError, reason=Reason.STORE_UNAVAILABLE):
     """The server's database is away or refuses writes; nothing of the call was stored."""
+
+
+class ClusterUnreachableError(UnavailableError, reason=Reason.CLUSTER_UNREACHABLE):
+    """The job's cluster does not answer, and nothing is stored that could stand for its answer."""
 
 
 class ShuttingDownError(UnavailableError, reason=Reason.SHUTTING_DOWN):

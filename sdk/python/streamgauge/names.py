@@ -10,6 +10,16 @@ def source_name(source: str) -> str:
     return source if "/" in source else f"sources/{source}"
 
 
+def job_name(job: str) -> str:
+    """Returns `jobs/orders` for `orders` and for `jobs/orders`."""
+    return job if job.startswith("jobs/") else f"jobs/{job}"
+
+
+def job_type_name(job_type: str) -> str:
+    """Returns `jobTypes/load` for `load` and for `jobTypes/load`; nothing for nothing."""
+    return f"jobTypes/{job_type}" if job_type and "/" not in job_type else job_type
+
+
 def token_name(token: str) -> str:
     """Returns `tokens/abc` for `abc` and for `tokens/abc`."""
     return token if "/" in token else f"tokens/{token}"

@@ -19,13 +19,21 @@ from streamgauge._calls import CallingChannel, Clock
 from streamgauge._connection import Connection
 from streamgauge.v1 import (
     asset_metric_service_pb2,
+    job_service_pb2,
     metrics_service_pb2,
     server_service_pb2,
     source_service_pb2,
     token_service_pb2,
 )
 
-FILES = (source_service_pb2, metrics_service_pb2, asset_metric_service_pb2, token_service_pb2, server_service_pb2)
+FILES = (
+    source_service_pb2,
+    metrics_service_pb2,
+    asset_metric_service_pb2,
+    job_service_pb2,
+    token_service_pb2,
+    server_service_pb2,
+)
 SERVICES = {name: service for file in FILES for name, service in cast(Any, file.DESCRIPTOR).services_by_name.items()}
 DETAILS_KEY = "grpc-status-details-bin"
 

@@ -253,7 +253,13 @@ def test_the_service_config_names_every_method_once() -> None:
 def test_only_calls_that_may_be_repeated_have_a_retry_policy() -> None:
     retried = {path.rpartition("/")[2] for path, policy in _service_config.load().methods.items() if policy.retry}
     safe = {name for name in retried if name.startswith(("Get", "List", "Query"))}
-    assert retried - safe == {"WriteMetrics", "EmitAssetMetrics", "BatchEmitAssetMetrics", "RevokeToken"}
+    assert retried - safe == {
+        "WriteMetrics",
+        "EmitAssetMetrics",
+        "BatchEmitAssetMetrics",
+        "ReportJob",
+        "RevokeToken",
+    }
     assert "ImportMetrics" not in retried
 
 
