@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from streamgauge_server.model.clock import Clock
-from streamgauge_server.model.entities import WRITE_SCOPE, Caller, MetricDescriptor, Observation
+from streamgauge_server.model.entities import WRITE_SCOPE, Caller, Observation
 from streamgauge_server.model.errors import DomainError, Reason, invalid_field
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SUBJECT_FORM, parse_subject
-from streamgauge_server.model.values import Scalar, SubjectKind, ValueType, convert_lossless, first_type, type_of
+from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.idempotency import Idempotency
 from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
-from streamgauge_server.services.rows import TYPE_OF, Row, encode_rows
+from streamgauge_server.services.row_types import declare_new, refuse_values, type_rows
+from streamgauge_server.services.rows import Row, encode_rows
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.services.write_checks import (
     MAX_ERRORS,
     ItemError,
     Refusals,
     batch_error,
-    clip,
-    metric_problem,
     part_problem,
-    range_problem,
     start_problem,
     time_problem,
-    value_problem,
 )
 from streamgauge_server.storage.blocks import RequestRecord, SubjectGone
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
 from streamgauge_server.timeseries.frame import UNKNOWN_START
-
-_Types = dict[str, ValueType]
-"""Types by metric name."""
-
-_ANY = ValueType.ANY  # a look-up less for each value
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +90,11 @@ class MetricsWriter:
             if earlier is not None:
                 return _answer(earlier, idempotency)
         await self._refuse_unknown(caller, rows, refusals)
-        new = await self._type(caller, rows, refusals, heavy=heavy)
+        new = await type_rows(self._descriptors, caller.tenant, rows, refusals, heavy=heavy)
         _refuse_batch(atomic, refusals)
         if validate_only:
             return _outcome(count, refusals)
-        await self._declare(caller, rows, new, refusals)
+        await declare_new(self._descriptors, caller.tenant, rows, new, refusals)
         for last_try in (False, True):
             _refuse_batch(atomic, refusals)
             outcome = _outcome(count, refusals)
@@ -159,12 +150,7 @@ class MetricsWriter:
             limit = self._limits.max_metrics_per_observation
             refusals.add(index, subject, "values", f"must have 1 to {limit} entries, has {len(values)}")
         else:
-            for metric, value in values.items():
-                problem = metric_problem(metric)
-                if problem is None and type(value) is not int:  # nothing can be wrong with an integer
-                    problem = value_problem(value, self._limits)
-                if problem:
-                    refusals.add(index, subject, f'values["{clip(metric)}"]', problem, metric=metric)
+            refuse_values(index, subject, values, self._limits, refusals)
         if key is None or len(refusals.errors) > before:
             return None
         return Row(index, key, time, UNKNOWN_START if start is None else start, values)
@@ -178,47 +164,6 @@ class MetricsWriter:
         for row in rows:
             if row.key.name in unknown:
                 refusals.add_unknown(row.index, row.key.name)
-
-    async def _type(
-        self, caller: Caller, rows: list[Row], refusals: Refusals, *, heavy: bool
-    ) -> dict[SubjectKind, _Types]:
-        """Gives the values of known metrics their metric's id and type.
-
-        Returns the types of the others, by kind of subject and name: that of a metric's first value that is accepted.
-        """
-        new: dict[SubjectKind, _Types] = {}
-        for kind in {row.key.name.kind for row in rows}:
-            of_kind = [row for row in rows if row.key.name.kind == kind and row.index not in refusals.items]
-            known = await self._descriptors.by_name(
-                caller.tenant, kind, {metric for row in of_kind for metric in row.values}
-            )
-            types: _Types = {}
-            await off_loop(partial(_type_all, of_kind, dict(known) if heavy else known, types, refusals), heavy=heavy)
-            if types:
-                new[kind] = types
-        return new
-
-    async def _declare(
-        self, caller: Caller, rows: list[Row], new: Mapping[SubjectKind, _Types], refusals: Refusals
-    ) -> None:
-        """Declares metrics that are seen for the first time and gives their values ids.
-
-        Somebody else may have declared one with another type since: its values are checked once more.
-        """
-        for kind, types in new.items():
-            await self._descriptors.ensure(caller.tenant, kind, types)
-            late = [
-                row
-                for row in rows
-                if row.key.name.kind == kind
-                and row.index not in refusals.items
-                and not types.keys().isdisjoint(row.values)
-            ]
-            # All names of these rows: what was known a moment ago need not be at hand any more.
-            names = {metric for row in late for metric in row.values}
-            known = await self._descriptors.by_name(caller.tenant, kind, names)
-            for row in late:
-                row.typed = _typed(row, known, {}, refusals)
 
     async def _append(
         self, caller: Caller, rows: Sequence[Row], request: RequestRecord | None, *, heavy: bool
@@ -238,53 +183,6 @@ class MetricsWriter:
 def _refuse_batch(atomic: bool, refusals: Refusals) -> None:
     if atomic and refusals.errors:
         raise batch_error(_by_index(refusals.errors), "observations")
-
-
-def _type_all(rows: Sequence[Row], known: Mapping[str, MetricDescriptor], new: _Types, refusals: Refusals) -> None:
-    for row in rows:
-        row.typed = _typed(row, known, new, refusals)
-
-
-def _typed(row: Row, known: Mapping[str, MetricDescriptor], new: _Types, refusals: Refusals) -> dict[int, Scalar]:
-    """Returns the values of known metrics by id, without those that mean "no value".
-
-    Unknown metrics must fit the types in `new`, to which an accepted row adds its own.
-    """
-    typed: dict[int, Scalar] = {}
-    first_sight: _Types = {}
-    accepted = True
-    for metric, value in row.values.items():
-        descriptor = known.get(metric)
-        if descriptor is None:
-            expected = new.get(metric)
-            if expected is None:
-                first_sight[metric] = first_type(row.key.name.kind, type_of(value))
-            elif convert_lossless(value, expected) is None:
-                _refuse_type(row, metric, value, expected, refusals)
-                accepted = False
-            continue
-        restricted, expected = descriptor.restricted, descriptor.value_type
-        if restricted and value == descriptor.no_value and value is not True:
-            continue
-        if TYPE_OF[type(value)] is not expected and expected is not _ANY:
-            converted = convert_lossless(value, expected)
-            if converted is None:
-                _refuse_type(row, metric, value, expected, refusals)
-                accepted = False
-                continue
-            value = converted
-        if restricted and (problem := range_problem(descriptor, value)):
-            refusals.add(row.index, str(row.key.name), f'values["{metric}"]', problem, metric=metric)
-            accepted = False
-            continue
-        typed[descriptor.id] = value
-    if first_sight and accepted:
-        new.update(first_sight)
-    return typed
-
-
-def _refuse_type(row: Row, metric: str, value: Scalar, expected: ValueType, refusals: Refusals) -> None:
-    refusals.add_type_mismatch(row.index, str(row.key.name), f'values["{metric}"]', metric, expected, type_of(value))
 
 
 def _by_index(errors: Sequence[ItemError]) -> list[ItemError]:
