@@ -68,6 +68,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS: a metric of this name exists. Metadata: `name`."""
     ERROR_REASON_TOKEN_ALREADY_EXISTS: _ErrorReason.ValueType  # 46
     """ALREADY_EXISTS: a token of this name exists. Metadata: `name`."""
+    ERROR_REASON_JOB_ERROR_ALREADY_EXISTS: _ErrorReason.ValueType  # 47
+    """ALREADY_EXISTS: an error of this name is in the catalog. Metadata: `name`."""
     ERROR_REASON_JOB_NOT_STOPPABLE: _ErrorReason.ValueType  # 60
     """FAILED_PRECONDITION: the job is not in a state that can be stopped. Metadata: `name`, `state`."""
     ERROR_REASON_JOB_AMBIGUOUS: _ErrorReason.ValueType  # 61
@@ -171,6 +173,8 @@ ERROR_REASON_METRIC_ALREADY_EXISTS: ErrorReason.ValueType  # 45
 """ALREADY_EXISTS: a metric of this name exists. Metadata: `name`."""
 ERROR_REASON_TOKEN_ALREADY_EXISTS: ErrorReason.ValueType  # 46
 """ALREADY_EXISTS: a token of this name exists. Metadata: `name`."""
+ERROR_REASON_JOB_ERROR_ALREADY_EXISTS: ErrorReason.ValueType  # 47
+"""ALREADY_EXISTS: an error of this name is in the catalog. Metadata: `name`."""
 ERROR_REASON_JOB_NOT_STOPPABLE: ErrorReason.ValueType  # 60
 """FAILED_PRECONDITION: the job is not in a state that can be stopped. Metadata: `name`, `state`."""
 ERROR_REASON_JOB_AMBIGUOUS: ErrorReason.ValueType  # 61

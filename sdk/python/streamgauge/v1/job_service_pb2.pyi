@@ -167,6 +167,66 @@ STOP_MODE_SAVEPOINT: StopMode.ValueType  # 2
 """Take a savepoint, then end, as FINISHED."""
 Global___StopMode: _TypeAlias = StopMode  # noqa: Y015
 
+class _TaskKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaskKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TASK_KIND_UNSPECIFIED: _TaskKind.ValueType  # 0
+    """Not set. Refused with INVALID_FIELD."""
+    TASK_KIND_PULL: _TaskKind.ValueType  # 1
+    """Fetches what the job needs to run."""
+    TASK_KIND_PRE: _TaskKind.ValueType  # 2
+    """Prepares the job."""
+    TASK_KIND_MAIN: _TaskKind.ValueType  # 3
+    """Runs the job's own work."""
+    TASK_KIND_POST: _TaskKind.ValueType  # 4
+    """Cleans up after the job."""
+
+class TaskKind(_TaskKind, metaclass=_TaskKindEnumTypeWrapper):
+    """What a task of an execution does."""
+
+TASK_KIND_UNSPECIFIED: TaskKind.ValueType  # 0
+"""Not set. Refused with INVALID_FIELD."""
+TASK_KIND_PULL: TaskKind.ValueType  # 1
+"""Fetches what the job needs to run."""
+TASK_KIND_PRE: TaskKind.ValueType  # 2
+"""Prepares the job."""
+TASK_KIND_MAIN: TaskKind.ValueType  # 3
+"""Runs the job's own work."""
+TASK_KIND_POST: TaskKind.ValueType  # 4
+"""Cleans up after the job."""
+Global___TaskKind: _TypeAlias = TaskKind  # noqa: Y015
+
+class _ErrorCategory:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ErrorCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCategory.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ERROR_CATEGORY_UNSPECIFIED: _ErrorCategory.ValueType  # 0
+    """Not set. Refused with INVALID_FIELD."""
+    ERROR_CATEGORY_SYSTEM: _ErrorCategory.ValueType  # 1
+    """The system that runs jobs."""
+    ERROR_CATEGORY_DATA: _ErrorCategory.ValueType  # 2
+    """The data."""
+    ERROR_CATEGORY_ALGORITHM: _ErrorCategory.ValueType  # 3
+    """The job's own program."""
+
+class ErrorCategory(_ErrorCategory, metaclass=_ErrorCategoryEnumTypeWrapper):
+    """What kind of trouble an error is."""
+
+ERROR_CATEGORY_UNSPECIFIED: ErrorCategory.ValueType  # 0
+"""Not set. Refused with INVALID_FIELD."""
+ERROR_CATEGORY_SYSTEM: ErrorCategory.ValueType  # 1
+"""The system that runs jobs."""
+ERROR_CATEGORY_DATA: ErrorCategory.ValueType  # 2
+"""The data."""
+ERROR_CATEGORY_ALGORITHM: ErrorCategory.ValueType  # 3
+"""The job's own program."""
+Global___ErrorCategory: _TypeAlias = ErrorCategory  # noqa: Y015
+
 @_typing.final
 class Job(_message.Message):
     """A job."""
@@ -1415,6 +1475,8 @@ class JobReport(_message.Message):
     RESTART_COUNT_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     JOB_TYPE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    EXECUTIONS_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """The job. Required. One that is unknown is registered: under this id where it is `jobs/{job}`, otherwise with this as
     its `job_name`.
@@ -1429,6 +1491,10 @@ class JobReport(_message.Message):
     """How often it restarted. Optional; not negative."""
     job_type: _builtins.str
     """The type of a job that this report registers, `jobTypes/{job_type}`. Optional."""
+    error: _builtins.str
+    """What the run failed of: the name of an error of the catalog. Optional; INVALID_FIELD for an unknown one. An empty text
+    takes back what an earlier report told.
+    """
     @_builtins.property
     def queue_time(self) -> _timestamp_pb2.Timestamp:
         """When it was queued. Optional."""
@@ -1455,6 +1521,10 @@ class JobReport(_message.Message):
     def tasks(self) -> Global___TaskCounts:
         """How many tasks it has. Optional."""
 
+    @_builtins.property
+    def executions(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobExecution]:
+        """Executions of the run: attempts to carry it out, at most 100. Optional; one that was reported before is replaced."""
+
     def __init__(
         self,
         *,
@@ -1469,16 +1539,275 @@ class JobReport(_message.Message):
         restart_count: _builtins.int | None = ...,
         tasks: Global___TaskCounts | None = ...,
         job_type: _builtins.str = ...,
+        error: _builtins.str | None = ...,
+        executions: _abc.Iterable[Global___JobExecution] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_restart_count", b"_restart_count", "end_time", b"end_time", "queue_time", b"queue_time", "restart_count", b"restart_count", "start_time", b"start_time", "tasks", b"tasks"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_restart_count", b"_restart_count", "end_time", b"end_time", "error", b"error", "queue_time", b"queue_time", "restart_count", b"restart_count", "start_time", b"start_time", "tasks", b"tasks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_restart_count", b"_restart_count", "end_time", b"end_time", "exceptions", b"exceptions", "job", b"job", "job_type", b"job_type", "metrics", b"metrics", "queue_time", b"queue_time", "restart_count", b"restart_count", "run_id", b"run_id", "start_time", b"start_time", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_restart_count", b"_restart_count", "end_time", b"end_time", "error", b"error", "exceptions", b"exceptions", "executions", b"executions", "job", b"job", "job_type", b"job_type", "metrics", b"metrics", "queue_time", b"queue_time", "restart_count", b"restart_count", "run_id", b"run_id", "start_time", b"start_time", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
     _WhichOneofReturnType__restart_count: _TypeAlias = _typing.Literal["restart_count"]  # noqa: Y015
     _WhichOneofArgType__restart_count: _TypeAlias = _typing.Literal["_restart_count", b"_restart_count"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__restart_count) -> _WhichOneofReturnType__restart_count | None: ...
 
 Global___JobReport: _TypeAlias = JobReport  # noqa: Y015
+
+@_typing.final
+class JobExecution(_message.Message):
+    """One execution of a run. Lengths of time are counted for executions that were COMPLETED."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    """Its id within the run, 1 to 128 printable ASCII characters. Required."""
+    outcome: Global___JobOutcome.ValueType
+    """How it ended. Required."""
+    error: _builtins.str
+    """What it failed of: the name of an error of the catalog. Optional; INVALID_FIELD for an unknown one."""
+    @_builtins.property
+    def queue_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was queued. Optional."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it started. Optional."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended: the hour in which it counts. Required."""
+
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionTask]:
+        """Its tasks, at most 100. Of several of one kind the first counts."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        outcome: Global___JobOutcome.ValueType = ...,
+        queue_time: _timestamp_pb2.Timestamp | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        tasks: _abc.Iterable[Global___ExecutionTask] | None = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "queue_time", b"queue_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "error", b"error", "execution_id", b"execution_id", "outcome", b"outcome", "queue_time", b"queue_time", "start_time", b"start_time", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobExecution: _TypeAlias = JobExecution  # noqa: Y015
+
+@_typing.final
+class ExecutionTask(_message.Message):
+    """One task of an execution. A negative length counts as 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    kind: Global___TaskKind.ValueType
+    """What it does. Required."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it started. Optional; without both times the task has no length."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended. Optional."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___TaskKind.ValueType = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "kind", b"kind", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionTask: _TypeAlias = ExecutionTask  # noqa: Y015
+
+@_typing.final
+class CatalogError(_message.Message):
+    """An error of the catalog."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    JOB_TYPE_NAME_FIELD_NUMBER: _builtins.int
+    BUILT_IN_FIELD_NUMBER: _builtins.int
+    SHOULD_BE_RETRIED_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """A number that identifies it for as long as it exists."""
+    error: _builtins.str
+    """The name, 1 to 128 characters out of letters, digits, `.`, `_`, `~`, `-`. Required, unique."""
+    title: _builtins.str
+    """Title for people. Optional, at most 255 bytes."""
+    description: _builtins.str
+    """What it means. Optional, at most 4,096 bytes."""
+    category: Global___ErrorCategory.ValueType
+    """The category. Required."""
+    job_type_name: _builtins.str
+    """The type name of the job types that have it; empty for all. Optional, at most 255 bytes."""
+    built_in: _builtins.bool
+    """True for errors that ship with the server."""
+    should_be_retried: _builtins.bool
+    """Whether trying again may help. Optional."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        error: _builtins.str = ...,
+        title: _builtins.str = ...,
+        description: _builtins.str = ...,
+        category: Global___ErrorCategory.ValueType = ...,
+        job_type_name: _builtins.str = ...,
+        built_in: _builtins.bool = ...,
+        should_be_retried: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["built_in", b"built_in", "category", b"category", "description", b"description", "error", b"error", "job_type_name", b"job_type_name", "number", b"number", "should_be_retried", b"should_be_retried", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogError: _TypeAlias = CatalogError  # noqa: Y015
+
+@_typing.final
+class CreateErrorRequest(_message.Message):
+    """Request of `CreateError`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def error(self) -> Global___CatalogError:
+        """The error. Required."""
+
+    def __init__(
+        self,
+        *,
+        error: Global___CatalogError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateErrorRequest: _TypeAlias = CreateErrorRequest  # noqa: Y015
+
+@_typing.final
+class CreateErrorResponse(_message.Message):
+    """Response of `CreateError`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def error(self) -> Global___CatalogError:
+        """The error as stored."""
+
+    def __init__(
+        self,
+        *,
+        error: Global___CatalogError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateErrorResponse: _TypeAlias = CreateErrorResponse  # noqa: Y015
+
+@_typing.final
+class ListErrorsRequest(_message.Message):
+    """Request of `ListErrors`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    BUILT_IN_ONLY_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many to return. Optional; 0 is 100, above 1,000 is 1,000, negative is INVALID_FIELD."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Optional; PAGE_TOKEN_MISMATCH when the other fields have changed."""
+    category: Global___ErrorCategory.ValueType
+    """Only errors of this category. Optional."""
+    built_in_only: _builtins.bool
+    """Only built-in errors. Optional, default false."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        category: Global___ErrorCategory.ValueType = ...,
+        built_in_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["built_in_only", b"built_in_only", "category", b"category", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListErrorsRequest: _TypeAlias = ListErrorsRequest  # noqa: Y015
+
+@_typing.final
+class ListErrorsResponse(_message.Message):
+    """Response of `ListErrors`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERRORS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty on the last one."""
+    total_size: _builtins.int
+    """How many errors the filters let through, over all pages."""
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogError]:
+        """The errors."""
+
+    def __init__(
+        self,
+        *,
+        errors: _abc.Iterable[Global___CatalogError] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListErrorsResponse: _TypeAlias = ListErrorsResponse  # noqa: Y015
 
 @_typing.final
 class ReportedException(_message.Message):

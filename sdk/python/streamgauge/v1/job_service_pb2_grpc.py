@@ -123,6 +123,16 @@ class JobServiceStub(object):
                 request_serializer=streamgauge_dot_v1_dot_job__service__pb2.UpdateJobTypeRequest.SerializeToString,
                 response_deserializer=streamgauge_dot_v1_dot_job__service__pb2.UpdateJobTypeResponse.FromString,
                 _registered_method=True)
+        self.CreateError = channel.unary_unary(
+                '/streamgauge.v1.JobService/CreateError',
+                request_serializer=streamgauge_dot_v1_dot_job__service__pb2.CreateErrorRequest.SerializeToString,
+                response_deserializer=streamgauge_dot_v1_dot_job__service__pb2.CreateErrorResponse.FromString,
+                _registered_method=True)
+        self.ListErrors = channel.unary_unary(
+                '/streamgauge.v1.JobService/ListErrors',
+                request_serializer=streamgauge_dot_v1_dot_job__service__pb2.ListErrorsRequest.SerializeToString,
+                response_deserializer=streamgauge_dot_v1_dot_job__service__pb2.ListErrorsResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer(object):
@@ -258,6 +268,21 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateError(self, request, context):
+        """Adds an error to the catalog of errors by which failures are counted. ALREADY_EXISTS (JOB_ERROR_ALREADY_EXISTS) when the
+        name is taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListErrors(self, request, context):
+        """Lists the catalog of errors by number; the built-in ones come first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -340,6 +365,16 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.UpdateJobType,
                     request_deserializer=streamgauge_dot_v1_dot_job__service__pb2.UpdateJobTypeRequest.FromString,
                     response_serializer=streamgauge_dot_v1_dot_job__service__pb2.UpdateJobTypeResponse.SerializeToString,
+            ),
+            'CreateError': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateError,
+                    request_deserializer=streamgauge_dot_v1_dot_job__service__pb2.CreateErrorRequest.FromString,
+                    response_serializer=streamgauge_dot_v1_dot_job__service__pb2.CreateErrorResponse.SerializeToString,
+            ),
+            'ListErrors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErrors,
+                    request_deserializer=streamgauge_dot_v1_dot_job__service__pb2.ListErrorsRequest.FromString,
+                    response_serializer=streamgauge_dot_v1_dot_job__service__pb2.ListErrorsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -783,6 +818,60 @@ class JobService(object):
             '/streamgauge.v1.JobService/UpdateJobType',
             streamgauge_dot_v1_dot_job__service__pb2.UpdateJobTypeRequest.SerializeToString,
             streamgauge_dot_v1_dot_job__service__pb2.UpdateJobTypeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateError(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamgauge.v1.JobService/CreateError',
+            streamgauge_dot_v1_dot_job__service__pb2.CreateErrorRequest.SerializeToString,
+            streamgauge_dot_v1_dot_job__service__pb2.CreateErrorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErrors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamgauge.v1.JobService/ListErrors',
+            streamgauge_dot_v1_dot_job__service__pb2.ListErrorsRequest.SerializeToString,
+            streamgauge_dot_v1_dot_job__service__pb2.ListErrorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

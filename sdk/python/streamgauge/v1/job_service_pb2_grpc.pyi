@@ -89,6 +89,12 @@ class JobServiceStub:
     """Lists job types by id, a page at a time."""
     UpdateJobType: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobTypeRequest, _job_service_pb2.UpdateJobTypeResponse]
     """Changes a job type. ABORTED (ETAG_MISMATCH) when an etag is given and the job type has changed since."""
+    CreateError: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CreateErrorRequest, _job_service_pb2.CreateErrorResponse]
+    """Adds an error to the catalog of errors by which failures are counted. ALREADY_EXISTS (JOB_ERROR_ALREADY_EXISTS) when the
+    name is taken.
+    """
+    ListErrors: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListErrorsRequest, _job_service_pb2.ListErrorsResponse]
+    """Lists the catalog of errors by number; the built-in ones come first."""
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -151,6 +157,12 @@ class JobServiceAsyncStub(JobServiceStub):
     """Lists job types by id, a page at a time."""
     UpdateJobType: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobTypeRequest, _job_service_pb2.UpdateJobTypeResponse]  # type: ignore[assignment]
     """Changes a job type. ABORTED (ETAG_MISMATCH) when an etag is given and the job type has changed since."""
+    CreateError: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CreateErrorRequest, _job_service_pb2.CreateErrorResponse]  # type: ignore[assignment]
+    """Adds an error to the catalog of errors by which failures are counted. ALREADY_EXISTS (JOB_ERROR_ALREADY_EXISTS) when the
+    name is taken.
+    """
+    ListErrors: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListErrorsRequest, _job_service_pb2.ListErrorsResponse]  # type: ignore[assignment]
+    """Lists the catalog of errors by number; the built-in ones come first."""
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers jobs, tells their state, metrics and exceptions, and stops them. A job has runs: submitting it again makes a
@@ -306,5 +318,23 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.UpdateJobTypeResponse, _abc.Awaitable[_job_service_pb2.UpdateJobTypeResponse]]:
         """Changes a job type. ABORTED (ETAG_MISMATCH) when an etag is given and the job type has changed since."""
+
+    @_abc_1.abstractmethod
+    def CreateError(
+        self,
+        request: _job_service_pb2.CreateErrorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.CreateErrorResponse, _abc.Awaitable[_job_service_pb2.CreateErrorResponse]]:
+        """Adds an error to the catalog of errors by which failures are counted. ALREADY_EXISTS (JOB_ERROR_ALREADY_EXISTS) when the
+        name is taken.
+        """
+
+    @_abc_1.abstractmethod
+    def ListErrors(
+        self,
+        request: _job_service_pb2.ListErrorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ListErrorsResponse, _abc.Awaitable[_job_service_pb2.ListErrorsResponse]]:
+        """Lists the catalog of errors by number; the built-in ones come first."""
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

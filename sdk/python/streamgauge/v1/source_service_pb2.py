@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from streamgauge.v1 import common_pb2 as streamgauge_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#streamgauge/v1/source_service.proto\x12\x0estreamgauge.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstreamgauge/v1/common.proto\"\xd8\x02\n\x06Source\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06number\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x63onnector_class\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x38\n\x06labels\x18\x05 \x03(\x0b\x32\".streamgauge.v1.Source.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x13\x43reateSourceRequest\x12\x17\n\tsource_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12,\n\x06source\x18\x02 \x01(\x0b\x32\x16.streamgauge.v1.SourceB\x04\xe2\x41\x01\x01\">\n\x14\x43reateSourceResponse\x12&\n\x06source\x18\x01 \x01(\x0b\x32\x16.streamgauge.v1.Source\"&\n\x10GetSourceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\";\n\x11GetSourceResponse\x12&\n\x06source\x18\x01 \x01(\x0b\x32\x16.streamgauge.v1.Source\"|\n\x12ListSourcesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06labels\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x63onnector_class\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"k\n\x13ListSourcesResponse\x12\'\n\x07sources\x18\x01 \x03(\x0b\x32\x16.streamgauge.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"z\n\x13UpdateSourceRequest\x12,\n\x06source\x18\x01 \x01(\x0b\x32\x16.streamgauge.v1.SourceB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\">\n\x14UpdateSourceResponse\x12&\n\x06source\x18\x01 \x01(\x0b\x32\x16.streamgauge.v1.Source\"=\n\x13\x44\x65leteSourceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\x16\n\x14\x44\x65leteSourceResponse\"\x8d\x03\n\x17GetSourceMetricsRequest\x12\x14\n\x06source\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x31\n\ttime_type\x18\x02 \x01(\x0e\x32\x18.streamgauge.v1.TimeTypeB\x04\xe2\x41\x01\x01\x12 \n\rtime_interval\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x33\n\ttime_unit\x18\x04 \x01(\x0e\x32\x1a.streamgauge.v1.WindowUnitB\x04\xe2\x41\x01\x01\x12\x38\n\x0etimestamp_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x36\n\x0ctimestamp_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x15\n\x07metrics\x18\x07 \x03(\tB\x04\xe2\x41\x01\x01\x12\x37\n\x0c\x63ounter_mode\x18\x08 \x01(\x0e\x32\x1b.streamgauge.v1.CounterModeB\x04\xe2\x41\x01\x01\x42\x10\n\x0e_time_interval\"\xce\x04\n\x18GetSourceMetricsResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12+\n\ttime_type\x18\x02 \x01(\x0e\x32\x18.streamgauge.v1.TimeType\x12-\n\ntime_range\x18\x03 \x01(\x0b\x32\x19.streamgauge.v1.TimeRange\x12&\n\x06window\x18\x04 \x01(\x0b\x32\x16.streamgauge.v1.Window\x12\x31\n\rwindow_bounds\x18\x05 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\ntimeseries\x18\x06 \x03(\x0b\x32\x1c.streamgauge.v1.WindowColumn\x12\x38\n\x0btimesummary\x18\x07 \x03(\x0b\x32#.streamgauge.v1.SourceMetricSummary\x12+\n\x06latest\x18\x08 \x03(\x0b\x32\x1b.streamgauge.v1.LatestValue\x12\x37\n\x0fsnapshot_status\x18\t \x03(\x0b\x32\x1e.streamgauge.v1.SnapshotStatus\x12H\n\x08metadata\x18\n \x03(\x0b\x32\x36.streamgauge.v1.GetSourceMetricsResponse.MetadataEntry\x1aO\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.streamgauge.v1.MetricMetadata:\x02\x38\x01\"\x83\x02\n\x13SourceMetricSummary\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12,\n\taggregate\x18\x02 \x01(\x0e\x32\x19.streamgauge.v1.Aggregate\x12$\n\x05value\x18\x03 \x01(\x0b\x32\x15.streamgauge.v1.Value\x12\x14\n\x0csample_count\x18\x04 \x01(\x03\x12.\n\nfirst_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0breset_count\x18\x07 \x01(\x03\"\x8d\x01\n\x0eSnapshotStatus\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x10\n\x08topic_id\x18\x02 \x01(\t\x12/\n\x0bsubmit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*p\n\x08TimeType\x12\x19\n\x15TIME_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14TIME_TYPE_TIMESERIES\x10\x01\x12\x19\n\x15TIME_TYPE_TIMESUMMARY\x10\x02\x12\x14\n\x10TIME_TYPE_LATEST\x10\x03\x32\xf6\x05\n\rSourceService\x12v\n\x0c\x43reateSource\x12#.streamgauge.v1.CreateSourceRequest\x1a$.streamgauge.v1.CreateSourceResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x0b/v1/sources:\x06source\x12n\n\tGetSource\x12 .streamgauge.v1.GetSourceRequest\x1a!.streamgauge.v1.GetSourceResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/{name=sources/*}\x12k\n\x0bListSources\x12\".streamgauge.v1.ListSourcesRequest\x1a#.streamgauge.v1.ListSourcesResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/sources\x12\x86\x01\n\x0cUpdateSource\x12#.streamgauge.v1.UpdateSourceRequest\x1a$.streamgauge.v1.UpdateSourceResponse\"+\x82\xd3\xe4\x93\x02%2\x1b/v1/{source.name=sources/*}:\x06source\x12w\n\x0c\x44\x65leteSource\x12#.streamgauge.v1.DeleteSourceRequest\x1a$.streamgauge.v1.DeleteSourceResponse\"\x1c\x82\xd3\xe4\x93\x02\x16*\x14/v1/{name=sources/*}\x12\x8d\x01\n\x10GetSourceMetrics\x12\'.streamgauge.v1.GetSourceMetricsRequest\x1a(.streamgauge.v1.GetSourceMetricsResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{source=sources/*}/metricsB_\n\x12\x64\x65v.streamgauge.v1B\x12SourceServiceProtoP\x01Z3streamgauge.dev/sdk/go/streamgauge/v1;streamgaugev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#streamgauge/v1/source_service.proto\x12\x0estreamgauge.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstreamgauge/v1/common.proto\"\x84\x03\n\x06Ingest\x12\x14\n\x06source\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tingest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x32\n\x06status\x18\x03 \x01(\x0e\x32\x1c.streamgauge.v1.IngestStatusB\x04\xe2\x41\x01\x02\x12\x32\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x1c\n\tfile_size\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12=\n\x13transfer_start_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12;\n\x11transfer_end_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12;\n\x11ingest_start_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x42\x0c\n\n_file_size\"E\n\x14ReportIngestsRequest\x12-\n\x07ingests\x18\x01 \x03(\x0b\x32\x16.streamgauge.v1.IngestB\x04\xe2\x41\x01\x02\"E\n\x15ReportIngestsResponse\x12\x15\n\rcreated_count\x18\x01 \x01(\x03\x12\x15\n\rchanged_count\x18\x02 \x01(\x03\"\xd8\x02\n\x06Source\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06number\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x63onnector_class\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x38\n\x06labels\x18\x05 \x03(\x0b\x32\".streamgauge.v1.Source.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x13\x43reateSourceRequest\x12\x17\n\tsource_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12,\n\x06source\x18\x02 \x01(\x0b\x32\x16.streamgauge.v1.SourceB\x04\xe2\x41\x01\x01\">\n\x14\x43reateSourceResponse\x12&\n\x06source\x18\x01 \x01(\x0b\x32\x16.streamgauge.v1.Source\"&\n\x10GetSourceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\";\n\x11GetSourceResponse\x12&\n\x06source\x18\x01 \x01(\x0b\x32\x16.streamgauge.v1.Source\"|\n\x12ListSourcesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06labels\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x63onnector_class\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"k\n\x13ListSourcesResponse\x12\'\n\x07sources\x18\x01 \x03(\x0b\x32\x16.streamgauge.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"z\n\x13UpdateSourceRequest\x12,\n\x06source\x18\x01 \x01(\x0b\x32\x16.streamgauge.v1.SourceB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\">\n\x14UpdateSourceResponse\x12&\n\x06source\x18\x01 \x01(\x0b\x32\x16.streamgauge.v1.Source\"=\n\x13\x44\x65leteSourceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\x16\n\x14\x44\x65leteSourceResponse\"\x8d\x03\n\x17GetSourceMetricsRequest\x12\x14\n\x06source\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x31\n\ttime_type\x18\x02 \x01(\x0e\x32\x18.streamgauge.v1.TimeTypeB\x04\xe2\x41\x01\x01\x12 \n\rtime_interval\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x33\n\ttime_unit\x18\x04 \x01(\x0e\x32\x1a.streamgauge.v1.WindowUnitB\x04\xe2\x41\x01\x01\x12\x38\n\x0etimestamp_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x36\n\x0ctimestamp_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x15\n\x07metrics\x18\x07 \x03(\tB\x04\xe2\x41\x01\x01\x12\x37\n\x0c\x63ounter_mode\x18\x08 \x01(\x0e\x32\x1b.streamgauge.v1.CounterModeB\x04\xe2\x41\x01\x01\x42\x10\n\x0e_time_interval\"\xce\x04\n\x18GetSourceMetricsResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12+\n\ttime_type\x18\x02 \x01(\x0e\x32\x18.streamgauge.v1.TimeType\x12-\n\ntime_range\x18\x03 \x01(\x0b\x32\x19.streamgauge.v1.TimeRange\x12&\n\x06window\x18\x04 \x01(\x0b\x32\x16.streamgauge.v1.Window\x12\x31\n\rwindow_bounds\x18\x05 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\ntimeseries\x18\x06 \x03(\x0b\x32\x1c.streamgauge.v1.WindowColumn\x12\x38\n\x0btimesummary\x18\x07 \x03(\x0b\x32#.streamgauge.v1.SourceMetricSummary\x12+\n\x06latest\x18\x08 \x03(\x0b\x32\x1b.streamgauge.v1.LatestValue\x12\x37\n\x0fsnapshot_status\x18\t \x03(\x0b\x32\x1e.streamgauge.v1.SnapshotStatus\x12H\n\x08metadata\x18\n \x03(\x0b\x32\x36.streamgauge.v1.GetSourceMetricsResponse.MetadataEntry\x1aO\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.streamgauge.v1.MetricMetadata:\x02\x38\x01\"\x83\x02\n\x13SourceMetricSummary\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12,\n\taggregate\x18\x02 \x01(\x0e\x32\x19.streamgauge.v1.Aggregate\x12$\n\x05value\x18\x03 \x01(\x0b\x32\x15.streamgauge.v1.Value\x12\x14\n\x0csample_count\x18\x04 \x01(\x03\x12.\n\nfirst_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0breset_count\x18\x07 \x01(\x03\"\x8d\x01\n\x0eSnapshotStatus\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x10\n\x08topic_id\x18\x02 \x01(\t\x12/\n\x0bsubmit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x9d\x01\n\x0cIngestStatus\x12\x1d\n\x19INGEST_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16INGEST_STATUS_DEFERRED\x10\x01\x12\x1a\n\x16INGEST_STATUS_INGESTED\x10\x02\x12\x19\n\x15INGEST_STATUS_ERRORED\x10\x03\x12\x1b\n\x17INGEST_STATUS_DUPLICATE\x10\x04*p\n\x08TimeType\x12\x19\n\x15TIME_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14TIME_TYPE_TIMESERIES\x10\x01\x12\x19\n\x15TIME_TYPE_TIMESUMMARY\x10\x02\x12\x14\n\x10TIME_TYPE_LATEST\x10\x03\x32\xfb\x06\n\rSourceService\x12v\n\x0c\x43reateSource\x12#.streamgauge.v1.CreateSourceRequest\x1a$.streamgauge.v1.CreateSourceResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x0b/v1/sources:\x06source\x12n\n\tGetSource\x12 .streamgauge.v1.GetSourceRequest\x1a!.streamgauge.v1.GetSourceResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/{name=sources/*}\x12k\n\x0bListSources\x12\".streamgauge.v1.ListSourcesRequest\x1a#.streamgauge.v1.ListSourcesResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/sources\x12\x86\x01\n\x0cUpdateSource\x12#.streamgauge.v1.UpdateSourceRequest\x1a$.streamgauge.v1.UpdateSourceResponse\"+\x82\xd3\xe4\x93\x02%2\x1b/v1/{source.name=sources/*}:\x06source\x12w\n\x0c\x44\x65leteSource\x12#.streamgauge.v1.DeleteSourceRequest\x1a$.streamgauge.v1.DeleteSourceResponse\"\x1c\x82\xd3\xe4\x93\x02\x16*\x14/v1/{name=sources/*}\x12\x82\x01\n\rReportIngests\x12$.streamgauge.v1.ReportIngestsRequest\x1a%.streamgauge.v1.ReportIngestsResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/sources:reportIngests:\x01*\x12\x8d\x01\n\x10GetSourceMetrics\x12\'.streamgauge.v1.GetSourceMetricsRequest\x1a(.streamgauge.v1.GetSourceMetricsResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{source=sources/*}/metricsB_\n\x12\x64\x65v.streamgauge.v1B\x12SourceServiceProtoP\x01Z3streamgauge.dev/sdk/go/streamgauge/v1;streamgaugev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,24 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'streamgauge.v1.source_servi
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\022dev.streamgauge.v1B\022SourceServiceProtoP\001Z3streamgauge.dev/sdk/go/streamgauge/v1;streamgaugev1'
+  _globals['_INGEST'].fields_by_name['source']._loaded_options = None
+  _globals['_INGEST'].fields_by_name['source']._serialized_options = b'\342A\001\002'
+  _globals['_INGEST'].fields_by_name['ingest_id']._loaded_options = None
+  _globals['_INGEST'].fields_by_name['ingest_id']._serialized_options = b'\342A\001\002'
+  _globals['_INGEST'].fields_by_name['status']._loaded_options = None
+  _globals['_INGEST'].fields_by_name['status']._serialized_options = b'\342A\001\002'
+  _globals['_INGEST'].fields_by_name['end_time']._loaded_options = None
+  _globals['_INGEST'].fields_by_name['end_time']._serialized_options = b'\342A\001\002'
+  _globals['_INGEST'].fields_by_name['file_size']._loaded_options = None
+  _globals['_INGEST'].fields_by_name['file_size']._serialized_options = b'\342A\001\001'
+  _globals['_INGEST'].fields_by_name['transfer_start_time']._loaded_options = None
+  _globals['_INGEST'].fields_by_name['transfer_start_time']._serialized_options = b'\342A\001\001'
+  _globals['_INGEST'].fields_by_name['transfer_end_time']._loaded_options = None
+  _globals['_INGEST'].fields_by_name['transfer_end_time']._serialized_options = b'\342A\001\001'
+  _globals['_INGEST'].fields_by_name['ingest_start_time']._loaded_options = None
+  _globals['_INGEST'].fields_by_name['ingest_start_time']._serialized_options = b'\342A\001\001'
+  _globals['_REPORTINGESTSREQUEST'].fields_by_name['ingests']._loaded_options = None
+  _globals['_REPORTINGESTSREQUEST'].fields_by_name['ingests']._serialized_options = b'\342A\001\002'
   _globals['_SOURCE_LABELSENTRY']._loaded_options = None
   _globals['_SOURCE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SOURCE'].fields_by_name['name']._loaded_options = None
@@ -105,44 +123,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOURCESERVICE'].methods_by_name['UpdateSource']._serialized_options = b'\202\323\344\223\002%2\033/v1/{source.name=sources/*}:\006source'
   _globals['_SOURCESERVICE'].methods_by_name['DeleteSource']._loaded_options = None
   _globals['_SOURCESERVICE'].methods_by_name['DeleteSource']._serialized_options = b'\202\323\344\223\002\026*\024/v1/{name=sources/*}'
+  _globals['_SOURCESERVICE'].methods_by_name['ReportIngests']._loaded_options = None
+  _globals['_SOURCESERVICE'].methods_by_name['ReportIngests']._serialized_options = b'\202\323\344\223\002\036\"\031/v1/sources:reportIngests:\001*'
   _globals['_SOURCESERVICE'].methods_by_name['GetSourceMetrics']._loaded_options = None
   _globals['_SOURCESERVICE'].methods_by_name['GetSourceMetrics']._serialized_options = b'\202\323\344\223\002 \022\036/v1/{source=sources/*}/metrics'
-  _globals['_TIMETYPE']._serialized_start=2729
-  _globals['_TIMETYPE']._serialized_end=2841
-  _globals['_SOURCE']._serialized_start=215
-  _globals['_SOURCE']._serialized_end=559
-  _globals['_SOURCE_LABELSENTRY']._serialized_start=514
-  _globals['_SOURCE_LABELSENTRY']._serialized_end=559
-  _globals['_CREATESOURCEREQUEST']._serialized_start=561
-  _globals['_CREATESOURCEREQUEST']._serialized_end=653
-  _globals['_CREATESOURCERESPONSE']._serialized_start=655
-  _globals['_CREATESOURCERESPONSE']._serialized_end=717
-  _globals['_GETSOURCEREQUEST']._serialized_start=719
-  _globals['_GETSOURCEREQUEST']._serialized_end=757
-  _globals['_GETSOURCERESPONSE']._serialized_start=759
-  _globals['_GETSOURCERESPONSE']._serialized_end=818
-  _globals['_LISTSOURCESREQUEST']._serialized_start=820
-  _globals['_LISTSOURCESREQUEST']._serialized_end=944
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=946
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=1053
-  _globals['_UPDATESOURCEREQUEST']._serialized_start=1055
-  _globals['_UPDATESOURCEREQUEST']._serialized_end=1177
-  _globals['_UPDATESOURCERESPONSE']._serialized_start=1179
-  _globals['_UPDATESOURCERESPONSE']._serialized_end=1241
-  _globals['_DELETESOURCEREQUEST']._serialized_start=1243
-  _globals['_DELETESOURCEREQUEST']._serialized_end=1304
-  _globals['_DELETESOURCERESPONSE']._serialized_start=1306
-  _globals['_DELETESOURCERESPONSE']._serialized_end=1328
-  _globals['_GETSOURCEMETRICSREQUEST']._serialized_start=1331
-  _globals['_GETSOURCEMETRICSREQUEST']._serialized_end=1728
-  _globals['_GETSOURCEMETRICSRESPONSE']._serialized_start=1731
-  _globals['_GETSOURCEMETRICSRESPONSE']._serialized_end=2321
-  _globals['_GETSOURCEMETRICSRESPONSE_METADATAENTRY']._serialized_start=2242
-  _globals['_GETSOURCEMETRICSRESPONSE_METADATAENTRY']._serialized_end=2321
-  _globals['_SOURCEMETRICSUMMARY']._serialized_start=2324
-  _globals['_SOURCEMETRICSUMMARY']._serialized_end=2583
-  _globals['_SNAPSHOTSTATUS']._serialized_start=2586
-  _globals['_SNAPSHOTSTATUS']._serialized_end=2727
-  _globals['_SOURCESERVICE']._serialized_start=2844
-  _globals['_SOURCESERVICE']._serialized_end=3602
+  _globals['_INGESTSTATUS']._serialized_start=3263
+  _globals['_INGESTSTATUS']._serialized_end=3420
+  _globals['_TIMETYPE']._serialized_start=3422
+  _globals['_TIMETYPE']._serialized_end=3534
+  _globals['_INGEST']._serialized_start=215
+  _globals['_INGEST']._serialized_end=603
+  _globals['_REPORTINGESTSREQUEST']._serialized_start=605
+  _globals['_REPORTINGESTSREQUEST']._serialized_end=674
+  _globals['_REPORTINGESTSRESPONSE']._serialized_start=676
+  _globals['_REPORTINGESTSRESPONSE']._serialized_end=745
+  _globals['_SOURCE']._serialized_start=748
+  _globals['_SOURCE']._serialized_end=1092
+  _globals['_SOURCE_LABELSENTRY']._serialized_start=1047
+  _globals['_SOURCE_LABELSENTRY']._serialized_end=1092
+  _globals['_CREATESOURCEREQUEST']._serialized_start=1094
+  _globals['_CREATESOURCEREQUEST']._serialized_end=1186
+  _globals['_CREATESOURCERESPONSE']._serialized_start=1188
+  _globals['_CREATESOURCERESPONSE']._serialized_end=1250
+  _globals['_GETSOURCEREQUEST']._serialized_start=1252
+  _globals['_GETSOURCEREQUEST']._serialized_end=1290
+  _globals['_GETSOURCERESPONSE']._serialized_start=1292
+  _globals['_GETSOURCERESPONSE']._serialized_end=1351
+  _globals['_LISTSOURCESREQUEST']._serialized_start=1353
+  _globals['_LISTSOURCESREQUEST']._serialized_end=1477
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=1479
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=1586
+  _globals['_UPDATESOURCEREQUEST']._serialized_start=1588
+  _globals['_UPDATESOURCEREQUEST']._serialized_end=1710
+  _globals['_UPDATESOURCERESPONSE']._serialized_start=1712
+  _globals['_UPDATESOURCERESPONSE']._serialized_end=1774
+  _globals['_DELETESOURCEREQUEST']._serialized_start=1776
+  _globals['_DELETESOURCEREQUEST']._serialized_end=1837
+  _globals['_DELETESOURCERESPONSE']._serialized_start=1839
+  _globals['_DELETESOURCERESPONSE']._serialized_end=1861
+  _globals['_GETSOURCEMETRICSREQUEST']._serialized_start=1864
+  _globals['_GETSOURCEMETRICSREQUEST']._serialized_end=2261
+  _globals['_GETSOURCEMETRICSRESPONSE']._serialized_start=2264
+  _globals['_GETSOURCEMETRICSRESPONSE']._serialized_end=2854
+  _globals['_GETSOURCEMETRICSRESPONSE_METADATAENTRY']._serialized_start=2775
+  _globals['_GETSOURCEMETRICSRESPONSE_METADATAENTRY']._serialized_end=2854
+  _globals['_SOURCEMETRICSUMMARY']._serialized_start=2857
+  _globals['_SOURCEMETRICSUMMARY']._serialized_end=3116
+  _globals['_SNAPSHOTSTATUS']._serialized_start=3119
+  _globals['_SNAPSHOTSTATUS']._serialized_end=3260
+  _globals['_SOURCESERVICE']._serialized_start=3537
+  _globals['_SOURCESERVICE']._serialized_end=4428
 # @@protoc_insertion_point(module_scope)

@@ -22,6 +22,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _IngestStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IngestStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IngestStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INGEST_STATUS_UNSPECIFIED: _IngestStatus.ValueType  # 0
+    """Not set. Refused with INVALID_FIELD."""
+    INGEST_STATUS_DEFERRED: _IngestStatus.ValueType  # 1
+    """No rule matched; left aside."""
+    INGEST_STATUS_INGESTED: _IngestStatus.ValueType  # 2
+    """Ingested."""
+    INGEST_STATUS_ERRORED: _IngestStatus.ValueType  # 3
+    """Failed."""
+    INGEST_STATUS_DUPLICATE: _IngestStatus.ValueType  # 4
+    """Ingested before."""
+
+class IngestStatus(_IngestStatus, metaclass=_IngestStatusEnumTypeWrapper):
+    """What became of a file."""
+
+INGEST_STATUS_UNSPECIFIED: IngestStatus.ValueType  # 0
+"""Not set. Refused with INVALID_FIELD."""
+INGEST_STATUS_DEFERRED: IngestStatus.ValueType  # 1
+"""No rule matched; left aside."""
+INGEST_STATUS_INGESTED: IngestStatus.ValueType  # 2
+"""Ingested."""
+INGEST_STATUS_ERRORED: IngestStatus.ValueType  # 3
+"""Failed."""
+INGEST_STATUS_DUPLICATE: IngestStatus.ValueType  # 4
+"""Ingested before."""
+Global___IngestStatus: _TypeAlias = IngestStatus  # noqa: Y015
+
 class _TimeType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -49,6 +81,116 @@ TIME_TYPE_TIMESUMMARY: TimeType.ValueType  # 2
 TIME_TYPE_LATEST: TimeType.ValueType  # 3
 """The newest value per metric, whatever the range."""
 Global___TimeType: _TypeAlias = TimeType  # noqa: Y015
+
+@_typing.final
+class Ingest(_message.Message):
+    """One file on its way into a source."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    INGEST_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    FILE_SIZE_FIELD_NUMBER: _builtins.int
+    TRANSFER_START_TIME_FIELD_NUMBER: _builtins.int
+    TRANSFER_END_TIME_FIELD_NUMBER: _builtins.int
+    INGEST_START_TIME_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Resource name `sources/{source}`. Required."""
+    ingest_id: _builtins.str
+    """Its id within the source, 1 to 255 bytes without control characters. Required."""
+    status: Global___IngestStatus.ValueType
+    """What became of it. Required."""
+    file_size: _builtins.int
+    """Size of the file in bytes. Optional, not negative; 0 counts as a size."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When that was decided: the hour in which it counts. Required."""
+
+    @_builtins.property
+    def transfer_start_time(self) -> _timestamp_pb2.Timestamp:
+        """When moving the file began and ended. Optional; a negative length counts as 0."""
+
+    @_builtins.property
+    def transfer_end_time(self) -> _timestamp_pb2.Timestamp:
+        """See `transfer_start_time`."""
+
+    @_builtins.property
+    def ingest_start_time(self) -> _timestamp_pb2.Timestamp:
+        """When ingesting began; it ended at `end_time`. Optional; counted for ingested files."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        ingest_id: _builtins.str = ...,
+        status: Global___IngestStatus.ValueType = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        file_size: _builtins.int | None = ...,
+        transfer_start_time: _timestamp_pb2.Timestamp | None = ...,
+        transfer_end_time: _timestamp_pb2.Timestamp | None = ...,
+        ingest_start_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_file_size", b"_file_size", "end_time", b"end_time", "file_size", b"file_size", "ingest_start_time", b"ingest_start_time", "transfer_end_time", b"transfer_end_time", "transfer_start_time", b"transfer_start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_file_size", b"_file_size", "end_time", b"end_time", "file_size", b"file_size", "ingest_id", b"ingest_id", "ingest_start_time", b"ingest_start_time", "source", b"source", "status", b"status", "transfer_end_time", b"transfer_end_time", "transfer_start_time", b"transfer_start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__file_size: _TypeAlias = _typing.Literal["file_size"]  # noqa: Y015
+    _WhichOneofArgType__file_size: _TypeAlias = _typing.Literal["_file_size", b"_file_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__file_size) -> _WhichOneofReturnType__file_size | None: ...
+
+Global___Ingest: _TypeAlias = Ingest  # noqa: Y015
+
+@_typing.final
+class ReportIngestsRequest(_message.Message):
+    """Request of `ReportIngests`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INGESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ingests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ingest]:
+        """The ingests, 1 to 5,000."""
+
+    def __init__(
+        self,
+        *,
+        ingests: _abc.Iterable[Global___Ingest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingests", b"ingests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportIngestsRequest: _TypeAlias = ReportIngestsRequest  # noqa: Y015
+
+@_typing.final
+class ReportIngestsResponse(_message.Message):
+    """Response of `ReportIngests`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATED_COUNT_FIELD_NUMBER: _builtins.int
+    CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    created_count: _builtins.int
+    """How many were new."""
+    changed_count: _builtins.int
+    """How many replaced an earlier report with something else."""
+    def __init__(
+        self,
+        *,
+        created_count: _builtins.int = ...,
+        changed_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "created_count", b"created_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportIngestsResponse: _TypeAlias = ReportIngestsResponse  # noqa: Y015
 
 @_typing.final
 class Source(_message.Message):

@@ -63,6 +63,11 @@ class SourceServiceStub(object):
                 request_serializer=streamgauge_dot_v1_dot_source__service__pb2.DeleteSourceRequest.SerializeToString,
                 response_deserializer=streamgauge_dot_v1_dot_source__service__pb2.DeleteSourceResponse.FromString,
                 _registered_method=True)
+        self.ReportIngests = channel.unary_unary(
+                '/streamgauge.v1.SourceService/ReportIngests',
+                request_serializer=streamgauge_dot_v1_dot_source__service__pb2.ReportIngestsRequest.SerializeToString,
+                response_deserializer=streamgauge_dot_v1_dot_source__service__pb2.ReportIngestsResponse.FromString,
+                _registered_method=True)
         self.GetSourceMetrics = channel.unary_unary(
                 '/streamgauge.v1.SourceService/GetSourceMetrics',
                 request_serializer=streamgauge_dot_v1_dot_source__service__pb2.GetSourceMetricsRequest.SerializeToString,
@@ -112,6 +117,14 @@ class SourceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportIngests(self, request, context):
+        """Reports files that sources have ingested, or failed to. The report is stored whole or not at all; an ingest that was
+        reported before is replaced. Unknown sources are registered as by a write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSourceMetrics(self, request, context):
         """Returns the metrics of one source as time series, as a summary of a range, or as latest values. A known source
         without samples answers with empty columns; an unknown one is NOT_FOUND (SOURCE_NOT_FOUND).
@@ -147,6 +160,11 @@ def add_SourceServiceServicer_to_server(servicer, server):
                     servicer.DeleteSource,
                     request_deserializer=streamgauge_dot_v1_dot_source__service__pb2.DeleteSourceRequest.FromString,
                     response_serializer=streamgauge_dot_v1_dot_source__service__pb2.DeleteSourceResponse.SerializeToString,
+            ),
+            'ReportIngests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportIngests,
+                    request_deserializer=streamgauge_dot_v1_dot_source__service__pb2.ReportIngestsRequest.FromString,
+                    response_serializer=streamgauge_dot_v1_dot_source__service__pb2.ReportIngestsResponse.SerializeToString,
             ),
             'GetSourceMetrics': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSourceMetrics,
@@ -293,6 +311,33 @@ class SourceService(object):
             '/streamgauge.v1.SourceService/DeleteSource',
             streamgauge_dot_v1_dot_source__service__pb2.DeleteSourceRequest.SerializeToString,
             streamgauge_dot_v1_dot_source__service__pb2.DeleteSourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportIngests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamgauge.v1.SourceService/ReportIngests',
+            streamgauge_dot_v1_dot_source__service__pb2.ReportIngestsRequest.SerializeToString,
+            streamgauge_dot_v1_dot_source__service__pb2.ReportIngestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

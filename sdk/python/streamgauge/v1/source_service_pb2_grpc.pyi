@@ -47,6 +47,10 @@ class SourceServiceStub:
     """Changes a source. ABORTED (ETAG_MISMATCH) when an etag is given and the source has changed since."""
     DeleteSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceRequest, _source_service_pb2.DeleteSourceResponse]
     """Deletes a source and every metric of it. A source created later under the same name starts empty."""
+    ReportIngests: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ReportIngestsRequest, _source_service_pb2.ReportIngestsResponse]
+    """Reports files that sources have ingested, or failed to. The report is stored whole or not at all; an ingest that was
+    reported before is replaced. Unknown sources are registered as by a write.
+    """
     GetSourceMetrics: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.GetSourceMetricsRequest, _source_service_pb2.GetSourceMetricsResponse]
     """Returns the metrics of one source as time series, as a summary of a range, or as latest values. A known source
     without samples answers with empty columns; an unknown one is NOT_FOUND (SOURCE_NOT_FOUND).
@@ -71,6 +75,10 @@ class SourceServiceAsyncStub(SourceServiceStub):
     """Changes a source. ABORTED (ETAG_MISMATCH) when an etag is given and the source has changed since."""
     DeleteSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceRequest, _source_service_pb2.DeleteSourceResponse]  # type: ignore[assignment]
     """Deletes a source and every metric of it. A source created later under the same name starts empty."""
+    ReportIngests: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ReportIngestsRequest, _source_service_pb2.ReportIngestsResponse]  # type: ignore[assignment]
+    """Reports files that sources have ingested, or failed to. The report is stored whole or not at all; an ingest that was
+    reported before is replaced. Unknown sources are registered as by a write.
+    """
     GetSourceMetrics: _aio.UnaryUnaryMultiCallable[_source_service_pb2.GetSourceMetricsRequest, _source_service_pb2.GetSourceMetricsResponse]  # type: ignore[assignment]
     """Returns the metrics of one source as time series, as a summary of a range, or as latest values. A known source
     without samples answers with empty columns; an unknown one is NOT_FOUND (SOURCE_NOT_FOUND).
@@ -122,6 +130,16 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.DeleteSourceResponse, _abc.Awaitable[_source_service_pb2.DeleteSourceResponse]]:
         """Deletes a source and every metric of it. A source created later under the same name starts empty."""
+
+    @_abc_1.abstractmethod
+    def ReportIngests(
+        self,
+        request: _source_service_pb2.ReportIngestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.ReportIngestsResponse, _abc.Awaitable[_source_service_pb2.ReportIngestsResponse]]:
+        """Reports files that sources have ingested, or failed to. The report is stored whole or not at all; an ingest that was
+        reported before is replaced. Unknown sources are registered as by a write.
+        """
 
     @_abc_1.abstractmethod
     def GetSourceMetrics(
