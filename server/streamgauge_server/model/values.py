@@ -180,8 +180,16 @@ def sample_class(sample_type: ValueType) -> ValueType:
 
 
 def first_type(kind: SubjectKind, sample_type: ValueType) -> ValueType:
-    """Returns the type of a metric that is seen for the first time: ANY for assets, otherwise that of its sample."""
-    return ValueType.ANY if kind == SubjectKind.ASSET else sample_type
+    """Returns the type of a metric that is seen for the first time.
+
+    ANY for assets; NUMBER for figures of metric types, of which one choice may hold integers and another doubles;
+    otherwise that of its sample.
+    """
+    if kind == SubjectKind.ASSET:
+        return ValueType.ANY
+    if kind == SubjectKind.METRIC_TYPE_CHOICE and sample_type in NUMERIC:
+        return ValueType.NUMBER
+    return sample_type
 
 
 def default_kind(value_type: ValueType) -> MetricKind:

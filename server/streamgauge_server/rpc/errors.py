@@ -42,6 +42,7 @@ STATUS_CODES: dict[Reason, grpc.StatusCode] = {
     Reason.METRIC_TYPE_ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
     Reason.METRIC_ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
     Reason.TOKEN_ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.JOB_ERROR_ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
     Reason.JOB_NOT_STOPPABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.JOB_AMBIGUOUS: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.METRIC_TYPE_IN_USE: grpc.StatusCode.FAILED_PRECONDITION,

@@ -9,6 +9,7 @@ AUTHENTICATED = "authenticated"
 
 _READ_SOURCES, _WRITE_SOURCES, _ADMIN = "read:source_metrics", "write:source_metrics", "admin"
 _READ_ASSETS, _WRITE_ASSETS = "read:asset_metrics", "write:asset_metrics"
+_READ_TYPES, _WRITE_TYPES = "read:metric_types", "write:metric_types"
 
 METHOD_SCOPES: dict[str, str] = {
     "/streamgauge.v1.SourceService/CreateSource": _WRITE_SOURCES,
@@ -16,6 +17,7 @@ METHOD_SCOPES: dict[str, str] = {
     "/streamgauge.v1.SourceService/ListSources": _READ_SOURCES,
     "/streamgauge.v1.SourceService/UpdateSource": _WRITE_SOURCES,
     "/streamgauge.v1.SourceService/DeleteSource": _WRITE_SOURCES,
+    "/streamgauge.v1.SourceService/ReportIngests": _WRITE_SOURCES,
     "/streamgauge.v1.SourceService/GetSourceMetrics": _READ_SOURCES,
     "/streamgauge.v1.AssetMetricService/EmitAssetMetrics": _WRITE_ASSETS,
     "/streamgauge.v1.AssetMetricService/BatchEmitAssetMetrics": _WRITE_ASSETS,
@@ -28,6 +30,16 @@ METHOD_SCOPES: dict[str, str] = {
     "/streamgauge.v1.AssetMetricService/ListAssets": _READ_ASSETS,
     "/streamgauge.v1.AssetMetricService/UpdateAsset": _WRITE_ASSETS,
     "/streamgauge.v1.AssetMetricService/DeleteAsset": _WRITE_ASSETS,
+    "/streamgauge.v1.MetricTypeService/ListMetricTypes": _READ_TYPES,
+    "/streamgauge.v1.MetricTypeService/GetMetricType": _READ_TYPES,
+    "/streamgauge.v1.MetricTypeService/GetPlotData": _READ_TYPES,
+    "/streamgauge.v1.MetricTypeService/CreateMetricType": _WRITE_TYPES,
+    "/streamgauge.v1.MetricTypeService/UpdateMetricType": _WRITE_TYPES,
+    "/streamgauge.v1.MetricTypeService/DeleteMetricType": _WRITE_TYPES,
+    "/streamgauge.v1.MetricTypeService/CreateMetricTypeChoice": _WRITE_TYPES,
+    "/streamgauge.v1.MetricTypeService/DeleteMetricTypeChoice": _WRITE_TYPES,
+    "/streamgauge.v1.MetricTypeService/WriteMetricTypeValues": _WRITE_TYPES,
+    "/streamgauge.v1.MetricTypeService/RecalculateMetricType": _WRITE_TYPES,
     # Scopes follow the kinds of the subjects in the request: the services check them.
     "/streamgauge.v1.MetricsService/WriteMetrics": AUTHENTICATED,
     "/streamgauge.v1.MetricsService/ImportMetrics": AUTHENTICATED,

@@ -195,7 +195,8 @@ def _violation(field: str, problem: str) -> Violation:
 def _type_problem(after: MetricDescriptor, current: MetricDescriptor) -> str | None:
     if after.kind_of_subject == SubjectKind.ASSET:
         return None
-    if after.value_type in _MIXED:
+    figures = after.kind_of_subject == SubjectKind.METRIC_TYPE_CHOICE
+    if after.value_type in _MIXED and not (figures and after.value_type == ValueType.NUMBER):
         return f"{after.value_type.name} is for metrics of assets only"
     if after.value_type != current.value_type:
         return f"cannot be changed: it is {current.value_type.name} since the metric was first seen"

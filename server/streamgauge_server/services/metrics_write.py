@@ -64,10 +64,12 @@ class MetricsWriter:
         atomic: bool = False,
         validate_only: bool = False,
         idempotency: Idempotency | None = None,
+        field: str = "observations",
     ) -> WriteOutcome:
         """Writes observations and returns when they are durable.
 
-        An observation is stored whole or not at all; a bad one does not hold up the others unless `atomic`.
+        An observation is stored whole or not at all; a bad one does not hold up the others unless `atomic`. `field` is
+        what the caller's request calls them, for errors.
 
         Raises:
             DomainError: INVALID_FIELD for the batch as a whole or with `atomic`, SCOPE_MISSING, REQUEST_ID_REUSED,
@@ -76,7 +78,7 @@ class MetricsWriter:
         count = len(observations)
         if not 1 <= count <= self._limits.max_observations_per_write:
             raise invalid_field(
-                "observations", f"must have 1 to {self._limits.max_observations_per_write} entries, has {count}"
+                field, f"must have 1 to {self._limits.max_observations_per_write} entries, has {count}"
             )
         if idempotency is not None and (problem := idempotency.problem()):
             raise invalid_field("request_id", problem)
@@ -91,12 +93,12 @@ class MetricsWriter:
                 return _answer(earlier, idempotency)
         await self._refuse_unknown(caller, rows, refusals)
         new = await type_rows(self._descriptors, caller.tenant, rows, refusals, heavy=heavy)
-        _refuse_batch(atomic, refusals)
+        _refuse_batch(atomic, refusals, field)
         if validate_only:
             return _outcome(count, refusals)
         await declare_new(self._descriptors, caller.tenant, rows, new, refusals)
         for last_try in (False, True):
-            _refuse_batch(atomic, refusals)
+            _refuse_batch(atomic, refusals, field)
             outcome = _outcome(count, refusals)
             accepted = [row for row in rows if row.index not in refusals.items]
             try:
@@ -180,9 +182,9 @@ class MetricsWriter:
         return await self._store.blocks.append(writes, request)
 
 
-def _refuse_batch(atomic: bool, refusals: Refusals) -> None:
+def _refuse_batch(atomic: bool, refusals: Refusals, field: str) -> None:
     if atomic and refusals.errors:
-        raise batch_error(_by_index(refusals.errors), "observations")
+        raise batch_error(_by_index(refusals.errors), field)
 
 
 def _by_index(errors: Sequence[ItemError]) -> list[ItemError]:
