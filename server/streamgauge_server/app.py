@@ -19,6 +19,8 @@ from streamgauge._version import __version__
 from streamgauge.v1 import (
     asset_metric_service_pb2,
     asset_metric_service_pb2_grpc,
+    metric_type_service_pb2,
+    metric_type_service_pb2_grpc,
     metrics_service_pb2,
     metrics_service_pb2_grpc,
     server_service_pb2,
@@ -39,6 +41,7 @@ from streamgauge_server.rpc.assets import AssetMetricServicer
 from streamgauge_server.rpc.deprecation import DeprecatedCalls
 from streamgauge_server.rpc.health import HealthServicer
 from streamgauge_server.rpc.interceptor import Registrar, StepInterceptor
+from streamgauge_server.rpc.metric_types import MetricTypeParts, MetricTypeServicer
 from streamgauge_server.rpc.metrics import MetricsServicer
 from streamgauge_server.rpc.observation import AccessLogStep, ServerMetricsStep
 from streamgauge_server.rpc.scopes import METHOD_SCOPES
@@ -53,11 +56,17 @@ from streamgauge_server.services.assets import AssetCatalog
 from streamgauge_server.services.auth import Authenticator, AuthMode
 from streamgauge_server.services.block_reader import BlockReader
 from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.ingests import Ingests
 from streamgauge_server.services.latest import LatestReader
+from streamgauge_server.services.metric_type_choices import MetricTypeChoices
+from streamgauge_server.services.metric_type_values import MetricTypeValues
+from streamgauge_server.services.metric_types import MetricTypes
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery
 from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.openid import OpenIdVerifier, Provider
+from streamgauge_server.services.plot_data import PlotData
+from streamgauge_server.services.plot_values import PlotValues
 from streamgauge_server.services.server_info import ServerInfoReader
 from streamgauge_server.services.source_metrics import SourceMetrics
 from streamgauge_server.services.sources import Sources
@@ -73,6 +82,7 @@ SERVICES = tuple(
         (source_service_pb2, "SourceService"),
         (metrics_service_pb2, "MetricsService"),
         (asset_metric_service_pb2, "AssetMetricService"),
+        (metric_type_service_pb2, "MetricTypeService"),
         (token_service_pb2, "TokenService"),
         (server_service_pb2, "ServerService"),
     )
@@ -219,12 +229,17 @@ class App:
         query = MetricsQuery(store, clock, limits, descriptors, blocks)
         registrar.add(
             source_service_pb2_grpc.add_SourceServiceServicer_to_server,
-            SourceServicer(Sources(store, limits, registry), SourceMetrics(store, clock, descriptors, query, latest)),
+            SourceServicer(
+                Sources(store, limits, registry),
+                SourceMetrics(store, clock, descriptors, query, latest),
+                Ingests(store, clock, limits, registry),
+            ),
         )
+        writer = MetricsWriter(store, clock, limits, descriptors, registry)
         registrar.add(
             metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,
             MetricsServicer(
-                MetricsWriter(store, clock, limits, descriptors, registry),
+                writer,
                 MetricsImporter(store, clock, limits, descriptors, registry),
                 query,
                 latest,
@@ -250,6 +265,18 @@ class App:
                 AssetCorrections(store, limits, descriptors),
                 self._deprecated,
                 single_emit=settings.single_emit == "on",
+            ),
+        )
+        types = MetricTypes(store, limits, registry)
+        registrar.add(
+            metric_type_service_pb2_grpc.add_MetricTypeServiceServicer_to_server,
+            MetricTypeServicer(
+                MetricTypeParts(
+                    types,
+                    MetricTypeChoices(store, limits, types, registry),
+                    PlotData(store, clock, limits, types, PlotValues(store, descriptors, blocks)),
+                    MetricTypeValues(types, writer, registry, clock, limits),
+                )
             ),
         )
         registrar.add(

@@ -129,7 +129,7 @@ def timestamp(time: int) -> Timestamp:
 def value_message(value: Scalar) -> common_pb2.Value:
     """Returns a value by its Python type; an integer beyond 64 bits becomes a double."""
     message = common_pb2.Value()
-    _fill_value(message, value)
+    fill_value(message, value)
     return message
 
 
@@ -249,10 +249,10 @@ def fill_latest(message: common_pb2.LatestValue, latest: LatestMetric) -> None:
     """
     descriptor = latest.descriptor
     message.metric = descriptor.metric
-    _fill_value(message.value, latest.value)
+    fill_value(message.value, latest.value)
     fill_timestamp(message.time, latest.time)
     if latest.raw is not None:
-        _fill_value(message.raw_value, latest.raw)
+        fill_value(message.raw_value, latest.raw)
     if latest.start is not None:
         fill_timestamp(message.start_time, latest.start)
 
@@ -276,7 +276,8 @@ def sample(message: common_pb2.Value) -> Scalar | None:
     return value
 
 
-def _fill_value(message: common_pb2.Value, value: Scalar) -> None:
+def fill_value(message: common_pb2.Value, value: Scalar) -> None:
+    """Fills an empty message with a value; an integer beyond 64 bits becomes a double."""
     if isinstance(value, bool):
         message.bool_value = value
     elif isinstance(value, int):
@@ -324,5 +325,5 @@ def window_column(column: WindowValues) -> common_pb2.WindowColumn:
         values.SetInParent()  # the type is told also where there is no value
         values.values.extend(column.values.tolist())
     if column.of_value is not None:
-        _fill_value(message.of_value, column.of_value)
+        fill_value(message.of_value, column.of_value)
     return message

@@ -16,6 +16,7 @@ from streamgauge_server.model.values import CounterMode, SubjectKind, TimeType
 from streamgauge_server.model.windows import WindowUnit
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc.context import current_caller
+from streamgauge_server.services.ingests import Ingests, ReportedIngest
 from streamgauge_server.services.metrics_query import RangeSummary
 from streamgauge_server.services.page_tokens import (
     damaged_token,
@@ -35,9 +36,10 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class SourceServicer(pb_grpc.SourceServiceServicer):
     """Serves `streamgauge.v1.SourceService`."""
 
-    def __init__(self, sources: Sources, metrics: SourceMetrics) -> None:
+    def __init__(self, sources: Sources, metrics: SourceMetrics, ingests: Ingests) -> None:
         self._sources = sources
         self._metrics = metrics
+        self._ingests = ingests
         self._labels = _Labels()
 
     async def CreateSource(self, request: pb.CreateSourceRequest, context: _Context) -> pb.CreateSourceResponse:  # noqa: N802
@@ -96,6 +98,11 @@ class SourceServicer(pb_grpc.SourceServiceServicer):
         await self._sources.delete(current_caller(), source_id, request.etag)
         return pb.DeleteSourceResponse()
 
+    async def ReportIngests(self, request: pb.ReportIngestsRequest, context: _Context) -> pb.ReportIngestsResponse:  # noqa: N802
+        """Takes in files that sources ingested."""
+        reported = await self._ingests.report(current_caller(), [_ingest(one) for one in request.ingests])
+        return pb.ReportIngestsResponse(created_count=reported.created, changed_count=reported.changed)
+
     async def GetSourceMetrics(  # noqa: N802
         self, request: pb.GetSourceMetricsRequest, context: _Context
     ) -> pb.GetSourceMetricsResponse:
@@ -146,6 +153,20 @@ def _source_id(name: str, field: str, violations: convert.Violations) -> str:
         violations.add(field, "must be the resource name of a source, 'sources/{source}'")
         return ""
     return subject.id
+
+
+def _ingest(message: pb.Ingest) -> ReportedIngest:
+    """Decodes an ingest; what is wrong with it is for the service to say."""
+    return ReportedIngest(
+        source=message.source,
+        ingest_id=message.ingest_id,
+        status=message.status,
+        end_time=convert.optional_micros(message, "end_time"),
+        file_size=message.file_size if message.HasField("file_size") else None,
+        transfer_start_time=convert.optional_micros(message, "transfer_start_time"),
+        transfer_end_time=convert.optional_micros(message, "transfer_end_time"),
+        ingest_start_time=convert.optional_micros(message, "ingest_start_time"),
+    )
 
 
 def _question(request: pb.GetSourceMetricsRequest, violations: convert.Violations) -> SourceMetricsQuestion:

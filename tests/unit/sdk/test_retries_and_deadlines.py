@@ -258,6 +258,8 @@ def test_only_calls_that_may_be_repeated_have_a_retry_policy() -> None:
         "EmitAssetMetrics",
         "BatchEmitAssetMetrics",
         "ReportJob",
+        "ReportIngests",
+        "RecalculateMetricType",
         "RevokeToken",
     }
     assert "ImportMetrics" not in retried

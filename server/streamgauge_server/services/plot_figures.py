@@ -1,0 +1,85 @@
+"""Plots of built-in metric types: their figures are kept by hour and by day, and here put together to windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR
+from streamgauge_server.model.metric_types import Column, ColumnAggregate, FigureType, Span
+from streamgauge_server.model.windows import Window, WindowUnit
+from streamgauge_server.services.plot_series import Number, PlotSeries, PlotValue
+from streamgauge_server.storage.figures import FigureRow, Stretch
+from streamgauge_server.timeseries.figures import Figures, merged
+
+_HOURS_PER_DAY = 24
+_PERCENTILES = (ColumnAggregate.P50, ColumnAggregate.P95)
+_MICROS = {Span.HOUR: MICROS_PER_HOUR, Span.DAY: MICROS_PER_DAY}
+
+
+def stretches(first_hour: int, end_hour: int, window: Window) -> list[Stretch]:
+    """Returns the rows that windows over [first_hour, end_hour) are made of: days where the windows hold whole ones."""
+    first_day, end_day = -(-first_hour // _HOURS_PER_DAY), end_hour // _HOURS_PER_DAY
+    if window.unit == WindowUnit.HOUR or first_day >= end_day:
+        hours = [(first_hour, end_hour)]
+        days = []
+    else:
+        hours = [(first_hour, first_day * _HOURS_PER_DAY), (end_day * _HOURS_PER_DAY, end_hour)]
+        days = [(first_day, end_day)]
+    return [
+        Stretch(span, first, end)
+        for span, of_span in ((Span.HOUR, hours), (Span.DAY, days))
+        for first, end in of_span
+        if first < end
+    ]
+
+
+class FigurePlot:
+    """The rows of a plot, by window and choice."""
+
+    def __init__(self, type: FigureType, rows: Iterable[FigureRow], window: Window) -> None:
+        self._type = type
+        self._cells: dict[tuple[int, int], list[Figures]] = {}
+        for row in rows:
+            time = window.start(window.index(row.start * _MICROS[row.span]))
+            self._cells.setdefault((time, row.choice), []).append(row.figures)
+
+    @property
+    def windows(self) -> int:
+        """How many windows have figures."""
+        return len({time for time, _ in self._cells})
+
+    def series(self, columns: Sequence[Column]) -> list[PlotSeries]:
+        """Returns the series of columns."""
+        cells = sorted(self._cells.items())
+        percentiles = any(column.aggregate in _PERCENTILES for column in columns)
+        wholes = [(time, choice, self._whole(parts, percentiles)) for (time, choice), parts in cells]
+        total = self._whole([whole for _, _, whole in wholes], percentiles)
+        return [_series(column, wholes, total) for column in columns]
+
+    def _whole(self, parts: Sequence[Figures], percentiles: bool) -> Figures:
+        if len(parts) == 1:
+            return parts[0]
+        return merged(self._type, parts) if percentiles else _summed(self._type, parts)
+
+
+def _summed(type: FigureType, parts: Sequence[Figures]) -> Figures:
+    """Returns figures together without their sketches, which cost more than all the rest."""
+    whole = Figures(type)
+    for part in parts:
+        whole.counts = [mine + theirs for mine, theirs in zip(whole.counts, part.counts, strict=True)]
+        for mine, theirs in zip(whole.measures, part.measures, strict=True):
+            if theirs.n:
+                mine.min = min(mine.min, theirs.min) if mine.n else theirs.min
+                mine.max = max(mine.max, theirs.max)
+                mine.n += theirs.n
+                mine.sum += theirs.sum
+    return whole
+
+
+def _series(column: Column, wholes: Sequence[tuple[int, int, Figures]], total: Figures) -> PlotSeries:
+    values: list[PlotValue] = []
+    for time, choice, whole in wholes:
+        value: Number | None = whole.value(column)
+        if value is not None:
+            values.append(PlotValue(time, choice, value))
+    return PlotSeries(column, values, total.value(column) if values else None)
