@@ -98,6 +98,10 @@ class JobRun:
     final_figures: bool = False
     history_truncated: bool = False
     error: str = ""
+    error_number: int | None = None
+    """The error of the catalog that it failed of; `error` is what its newest exception says."""
+    executions: int = 0
+    """How many executions of its own were reported."""
 
     @property
     def ended(self) -> bool:
@@ -177,12 +181,46 @@ class RunException:
     cause_task: str = ""
 
 
+class TaskKind(IntEnum):
+    """What a task of an execution does; the contract's numbers."""
+
+    PULL = 1
+    PRE = 2
+    MAIN = 3
+    POST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionTask:
+    """One task of an execution. Times in microseconds, None where they are not known."""
+
+    kind: TaskKind
+    start_time: int | None = None
+    end_time: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One attempt to carry out a run. Times in microseconds; `error` is the name of an error of the catalog, or ""."""
+
+    execution_id: str
+    outcome: JobOutcome
+    end_time: int
+    queue_time: int | None = None
+    start_time: int | None = None
+    tasks: tuple[ExecutionTask, ...] = ()
+    error: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class RunUpdate:
     """What was learnt of one run. None, and empty collections, leave what is stored as it is.
 
     `observe_time` is when it was learnt, by the clock here. `state` None says nothing about the state. With `lost` True
     the cluster was reached and did not know the run. `details` says that `vertices`, `tasks` and `restarts` were read.
+
+    `error` is the name of an error of the catalog, "" takes back the one that was told. Executions replace those of
+    their ids. With `corrects` the times that are told, and a final state, replace those that are stored.
     """
 
     job: int
@@ -204,6 +242,9 @@ class RunUpdate:
     final_figures: bool = False
     history_truncated: bool = False
     exceptions: Sequence[RunException] = ()
+    error: str | None = None
+    executions: Sequence[Execution] = ()
+    corrects: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, Select, Table, delete, select, update
+from sqlalchemy import Connection, Delete, Select, Table, delete, select, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.errors import DomainError, Reason
@@ -91,8 +91,18 @@ class Catalog(Generic[E]):
             query = query.where(self._database.has_item(self._table.c.labels, key, value))
         return query
 
-    async def update(self, tenant: str, id: str, changes: Mapping[str, Any], *, etag: str) -> E:
+    async def update(
+        self,
+        tenant: str,
+        id: str,
+        changes: Mapping[str, Any],
+        *,
+        etag: str,
+        follow: Callable[[Connection], None] | None = None,
+    ) -> E:
         """Changes columns of an entry and returns it as stored.
+
+        With `follow`, what hangs on the entry changes in the same transaction, which has locked the tenant.
 
         Raises:
             DomainError: the reason `not_found`, ETAG_MISMATCH when an etag is given that is not the entry's,
@@ -102,18 +112,26 @@ class Catalog(Generic[E]):
         t = self._table
 
         def work(connection: Connection) -> E:
+            if follow is not None:
+                lock_tenant(connection, tenant)
             self._check_etag(self.get(connection, tenant, id, lock=True), etag)
             connection.execute(
                 update(t)
                 .where(t.c.tenant == tenant, t.c.name == id)
                 .values({**changes, "revision": t.c.revision + 1, "update_time": now})
             )
+            if follow is not None:
+                follow(connection)
             return self.get(connection, tenant, id)
 
         return await self._database.write(work)
 
-    async def delete(self, tenant: str, id: str, *, etag: str) -> None:
+    async def delete(
+        self, tenant: str, id: str, *, etag: str, around: Callable[[Connection, Delete], None] | None = None
+    ) -> None:
         """Deletes an entry and its subject with parts, blocks and latest values.
+
+        `around` runs the statement that it is given, and sees to what else has to change with it.
 
         Raises:
             DomainError: as `update`.
@@ -132,7 +150,11 @@ class Catalog(Generic[E]):
                 .with_for_update()
             )
             self._check_etag(self.get(connection, tenant, id, lock=True), etag)
-            connection.execute(delete(s).where(*of_entry))
+            statement = delete(s).where(*of_entry)
+            if around is None:
+                connection.execute(statement)
+            else:
+                around(connection, statement)
             n = tables.tenants
             connection.execute(update(n).where(n.c.tenant == tenant).values(subjects=n.c.subjects - 1))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from streamgauge_server.model.jobs import JobRun, JobState, TaskCounts, Vertex
 from streamgauge_server.storage import tables
+from streamgauge_server.timeseries.counting import end_hour
 
 RUN_COLUMNS = tuple(
     tables.job_runs.c[name]
@@ -14,7 +15,7 @@ RUN_COLUMNS = tuple(
         *("id", "run_id", "ordinal", "cluster", "state", "state_text", "lost"),
         *("queue_time", "start_time", "end_time", "duration", "observe_time", "details_time"),
         *("restarts", "recent_restarts", "tasks_running", "tasks_finished", "tasks_total"),
-        *("final_figures", "history_truncated", "error"),
+        *("final_figures", "history_truncated", "error", "error_id", "executions"),
     )
 )
 """What `read_run` reads: all of a run but its vertices."""
@@ -48,11 +49,16 @@ def read_run(row: tables.AnyRow, *, prefix: str = "", vertices: tuple[Vertex, ..
         final_figures=cell[f"{prefix}final_figures"],
         history_truncated=cell[f"{prefix}history_truncated"],
         error=cell[f"{prefix}error"],
+        error_number=cell[f"{prefix}error_id"],
+        executions=cell[f"{prefix}executions"],
     )
 
 
-def run_values(run: JobRun) -> dict[str, Any]:
-    """Returns the values of a run's row that an update may change: all but number, ordinal, job and vertices."""
+def run_values(run: JobRun, job_type: int | None) -> dict[str, Any]:
+    """Returns the values of a run's row that an update may change: all but number, ordinal, job and vertices.
+
+    `job_type` is the number of its job's type.
+    """
     tasks = run.tasks
     is_followed = run.active or (run.ended and not run.final_figures)
     return {
@@ -75,6 +81,10 @@ def run_values(run: JobRun) -> dict[str, Any]:
         "final_figures": run.final_figures,
         "history_truncated": run.history_truncated,
         "error": run.error,
+        "error_id": run.error_number,
+        "executions": run.executions,
+        "job_type_id": job_type,
+        "end_hour": end_hour(run),
     }
 
 

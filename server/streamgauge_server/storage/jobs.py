@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, Delete, Select, and_, bindparam, func, select, tuple_, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.errors import Reason
@@ -20,6 +20,7 @@ from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.catalogs import Catalog, etag_of
 from streamgauge_server.storage.database import Database
+from streamgauge_server.storage.job_figures import move_job, remove_job
 from streamgauge_server.storage.job_run_rows import RUN_COLUMNS, read_run
 from streamgauge_server.storage.job_types import job_type_number, job_type_numbers
 from streamgauge_server.storage.subjects import SubjectKey, register
@@ -189,6 +190,8 @@ class Jobs:
     async def update(self, tenant: str, id: str, changes: Mapping[str, Any], *, etag: str = "") -> Job:
         """Changes `job_name` (empty is the id), `job_type` or `labels` and returns the job as stored.
 
+        With another type its runs count for that one, those of before too.
+
         Raises:
             DomainError: JOB_NOT_FOUND, JOB_TYPE_NOT_FOUND, ETAG_MISMATCH when an etag is given that is not the job's,
                 STORE_UNAVAILABLE.
@@ -205,15 +208,35 @@ class Jobs:
             values["job_type_id"] = await self._database.read(
                 lambda connection: job_type_number(connection, tenant, job_type)
             )
-        return await self._catalog.update(tenant, id, values, etag=etag)
+        if "job_type_id" not in values:
+            return await self._catalog.update(tenant, id, values, etag=etag)
+        return await self._catalog.update(
+            tenant,
+            id,
+            values,
+            etag=etag,
+            follow=lambda connection: move_job(
+                self._database,
+                connection,
+                tenant,
+                self._catalog.get(connection, tenant, id).number,
+                values["job_type_id"],
+            ),
+        )
 
     async def delete(self, tenant: str, id: str, *, etag: str = "") -> None:
         """Deletes a job with its runs, their exceptions and changes, its parts, blocks and latest values.
 
+        What its runs count is no longer in the figures, but for those that had been let go before (`JobRuns.apply`).
+
         Raises:
             DomainError: JOB_NOT_FOUND, ETAG_MISMATCH as `update`, STORE_UNAVAILABLE.
         """
-        await self._catalog.delete(tenant, id, etag=etag)
+
+        def around(connection: Connection, statement: Delete) -> None:
+            remove_job(self._database, connection, tenant, self._catalog.get(connection, tenant, id).number, statement)
+
+        await self._catalog.delete(tenant, id, etag=etag, around=around)
 
     def _register(
         self, connection: Connection, tenant: str, new: Sequence[NewJob], limits: Limits, now: int

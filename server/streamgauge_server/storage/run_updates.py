@@ -11,8 +11,11 @@ MAX_RECENT_RESTARTS = 10
 """How many times of restarts are kept."""
 
 
-def first_sight(update: RunUpdate) -> JobRun:
-    """Returns the run that an update makes known, without number and ordinal. Restarts before that have no times."""
+def first_sight(update: RunUpdate, error: int | None = None) -> JobRun:
+    """Returns the run that an update makes known, without number and ordinal. Restarts before that have no times.
+
+    `error` is the number of the update's error.
+    """
     run = JobRun(
         number=0,
         run_id=update.run_id,
@@ -23,15 +26,18 @@ def first_sight(update: RunUpdate) -> JobRun:
         restarts=update.restarts or 0,
         observe_time=update.observe_time,
     )
-    return merge(run, update)
+    return merge(run, update, error)
 
 
-def merge(run: JobRun, update: RunUpdate) -> JobRun:
-    """Returns a run after an update; number, ordinal, vertices and error stay as they are.
+def merge(run: JobRun, update: RunUpdate, error: int | None = None) -> JobRun:
+    """Returns a run after an update; number, ordinal, vertices, executions and the line of error stay as they are.
+
+    `error` is the number of the update's error.
 
     - What was observed before what is stored, and what contradicts a final state, is a stale read: of it only
       `history_truncated` counts.
-    - Times stand once they are told; an end only counts with a final state. Durations only grow.
+    - Times stand once they are told, unless the update corrects them; an end only counts with a final state. Durations
+      only grow, but that of a run whose ends are known is what lies between them.
     - Figures are replaced, final ones only by final ones. When restarts rise, that is when it restarted.
     - A run of which nothing else is new after its end keeps its time of observation.
     """
@@ -40,11 +46,12 @@ def merge(run: JobRun, update: RunUpdate) -> JobRun:
     if is_stale(run, update):
         return run
     state, state_text = run.state, run.state_text
-    if update.state is not None and not run.ended:
+    if update.state is not None and (not run.ended or update.state != run.state):
         state, state_text = update.state, update.state_text or update.state.name
     ended = state in OUTCOMES
-    start_time = _first(run.start_time, update.start_time)
-    end_time = _first(run.end_time, update.end_time) if ended else None
+    known = _told_last if update.corrects else _first
+    start_time = known(run.start_time, update.start_time)
+    end_time = known(run.end_time, update.end_time) if ended else None
     duration = max(run.duration, update.duration or 0)
     if start_time is not None and end_time is not None:
         duration = max(0, end_time - start_time)
@@ -54,20 +61,24 @@ def merge(run: JobRun, update: RunUpdate) -> JobRun:
         state=state,
         state_text=state_text,
         lost=not ended and _is_lost(run, update),
-        queue_time=_first(run.queue_time, update.queue_time),
+        queue_time=known(run.queue_time, update.queue_time),
         start_time=start_time,
         end_time=end_time,
         duration=duration,
         final_figures=ended and (run.final_figures or update.final_figures),
         observe_time=update.observe_time,
+        error_number=run.error_number if update.error is None else error,
         **_figures(run, update),
     )
     return run if run.ended and replace(merged, observe_time=run.observe_time) == run else merged
 
 
 def is_stale(run: JobRun, update: RunUpdate) -> bool:
-    """Tells whether an update is older than what is stored, or contradicts a final state."""
-    return update.observe_time < run.observe_time or (run.ended and update.state not in (None, run.state))
+    """Tells whether an update is older than what is stored, or contradicts a final state without correcting it."""
+    if update.observe_time < run.observe_time:
+        return True
+    contradicts = run.ended and update.state not in (None, run.state)
+    return contradicts and not (update.corrects and update.state in OUTCOMES)
 
 
 def takes_figures(run: JobRun, update: RunUpdate) -> bool:
@@ -113,3 +124,7 @@ def _figures(run: JobRun, update: RunUpdate) -> dict[str, Any]:
 
 def _first(known: int | None, told: int | None) -> int | None:
     return told if known is None else known
+
+
+def _told_last(known: int | None, told: int | None) -> int | None:
+    return known if told is None else told

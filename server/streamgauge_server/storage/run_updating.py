@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
-from streamgauge_server.model.jobs import JobRun, RunException, RunUpdate, Vertex, run_of_status, status_order
+from streamgauge_server.model.jobs import JobRun, RunUpdate, run_of_status
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.appending import append_within
 from streamgauge_server.storage.batches import batches
@@ -18,6 +18,8 @@ from streamgauge_server.storage.job_exceptions import add_exceptions
 from streamgauge_server.storage.job_run_rows import RUN_COLUMNS, read_run, run_values, status_values, vertex_rows
 from streamgauge_server.storage.key_lists import select_by_keys
 from streamgauge_server.storage.records import SubjectGone, SubjectWrite
+from streamgauge_server.storage.run_entries import RunEntry
+from streamgauge_server.storage.run_figures import RunFigures
 from streamgauge_server.storage.run_updates import first_sight, is_change, merge, takes_figures
 from streamgauge_server.storage.tenants import lock_tenant
 
@@ -27,29 +29,7 @@ MAX_RUNS = 1_000
 _t = tables.job_runs.c
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """A run that an update names: as it was before this transaction, as it is stored by now, and as it becomes.
-
-    `before` and `stored` are None while it is not known. `kept` is false once it has to go.
-    """
-
-    job: int
-    before: JobRun | None
-    stored: JobRun | None
-    run: JobRun
-    vertices: Sequence[Vertex] | None = None
-    exceptions: list[RunException] = field(default_factory=list)
-    kept: bool = True
-
-    @property
-    def moved(self) -> bool:
-        """Whether the status of the job may have to tell of another run, or of another state."""
-        before = self.before
-        return before is None or (status_order(before), before.state) != (status_order(self.run), self.run.state)
-
-
-Entries = dict[tuple[int, str], _Entry]
+Entries = dict[tuple[int, str], RunEntry]
 """By number of the job and run id."""
 
 
@@ -62,27 +42,34 @@ def update_runs(
 ) -> list[JobRun]:
     """See `JobRuns.apply`."""
     last_change = lock_tenant(connection, tenant).last_job_change
-    _check_jobs(connection, tenant, {update.job for update in updates})
+    types = _job_types(connection, tenant, {update.job for update in updates})
+    figures = RunFigures(database, connection, tenant, types, updates)
     append_within(database, connection, writes)
     stored = _find_runs(connection, {(told.job, told.run_id) for told in updates})
-    entries, changes = database.compute(connection, lambda: _merge_all(stored, updates))
-    _number(connection, entries)
-    _insert(connection, tenant, entries.values())
-    _add_exceptions(connection, entries.values())
-    _update(connection, entries.values())
+    entries, changes = database.compute(connection, lambda: _merge_all(stored, updates, figures))
+    _number(connection, entries, figures)
+    kept_entries = [entry for entry in entries.values() if entry.kept]
+    figures.take_executions(kept_entries)
+    _insert(connection, tenant, kept_entries, types)
+    _add_exceptions(connection, kept_entries)
+    _update(connection, kept_entries, types)
+    figures.finish(kept_entries)
     kept = [change for change in changes if entries[change.job, change.after.run_id].kept]
     add_changes(connection, tenant, last_change, kept)
     _tell_jobs(connection, {entry.job for entry in entries.values() if entry.moved})
     return [entries[told.job, told.run_id].run for told in updates]
 
 
-def _check_jobs(connection: Connection, tenant: str, jobs: set[int]) -> None:
+def _job_types(connection: Connection, tenant: str, jobs: set[int]) -> dict[int, int | None]:
+    """Returns the numbers of the types of jobs. Raises SubjectGone where there is no such job."""
     t = tables.jobs.c
-    found: set[int] = set()
+    found: dict[int, int | None] = {}
     for batch in batches(jobs):
-        found.update(connection.scalars(select(t.subject_id).where(t.tenant == tenant, t.subject_id.in_(batch))))
-    if gone := jobs - found:
+        query = select(t.subject_id, t.job_type_id).where(t.tenant == tenant, t.subject_id.in_(batch))
+        found.update((job, job_type) for job, job_type in connection.execute(query))
+    if gone := jobs - found.keys():
         raise SubjectGone(gone)
+    return found
 
 
 def _find_runs(connection: Connection, keys: Collection[tuple[int, str]]) -> dict[tuple[int, str], JobRun]:
@@ -90,29 +77,33 @@ def _find_runs(connection: Connection, keys: Collection[tuple[int, str]]) -> dic
     return {(row.subject_id, row.run_id): read_run(row) for row in rows}
 
 
-def _merge_all(stored: Mapping[tuple[int, str], JobRun], updates: Sequence[RunUpdate]) -> tuple[Entries, list[Change]]:
+def _merge_all(
+    stored: Mapping[tuple[int, str], JobRun], updates: Sequence[RunUpdate], figures: RunFigures
+) -> tuple[Entries, list[Change]]:
     """Returns what becomes of the runs, and the changes in the order of the updates."""
-    entries: Entries = {key: _Entry(key[0], run, run, run) for key, run in stored.items()}
+    entries: Entries = {key: RunEntry(key[0], run, run, run) for key, run in stored.items()}
     changes: list[Change] = []
     for told in updates:
         key = (told.job, told.run_id)
         entry = entries.get(key)
         before = None if entry is None else entry.run
-        after = first_sight(told) if before is None else merge(before, told)
+        error = figures.error_number(told.error)
+        after = first_sight(told, error) if before is None else merge(before, told, error)
         if entry is None:
-            entry = entries[key] = _Entry(told.job, None, None, after)
+            entry = entries[key] = RunEntry(told.job, None, None, after)
         if told.vertices is not None and takes_figures(before or after, told):
             entry.vertices = told.vertices
         entry.run = after
         entry.exceptions.extend(told.exceptions)
+        entry.executions.update((execution.execution_id, execution) for execution in told.executions)
         if is_change(before, after):
             changes.append(Change(told.job, before, after))
     return entries, changes
 
 
-def _number(connection: Connection, entries: Entries) -> None:
+def _number(connection: Connection, entries: Entries, figures: RunFigures) -> None:
     """Gives new runs their ordinals, and lets the oldest runs of a job go where there are too many."""
-    new: dict[int, list[_Entry]] = {}
+    new: dict[int, list[RunEntry]] = {}
     for entry in entries.values():
         if entry.stored is None:
             new.setdefault(entry.job, []).append(entry)
@@ -126,10 +117,12 @@ def _number(connection: Connection, entries: Entries) -> None:
         for ordinal, entry in enumerate(of_job, last + 1):
             entry.run = replace(entry.run, ordinal=ordinal)
         if (excess := runs + len(of_job) - MAX_RUNS) > 0:
-            _drop_oldest(connection, entries, job, of_job, excess)
+            _drop_oldest(connection, entries, job, of_job, excess, figures)
 
 
-def _drop_oldest(connection: Connection, entries: Entries, job: int, new: Sequence[_Entry], excess: int) -> None:
+def _drop_oldest(
+    connection: Connection, entries: Entries, job: int, new: Sequence[RunEntry], excess: int, figures: RunFigures
+) -> None:
     stored = [read_run(row) for row in connection.execute(select(*RUN_COLUMNS).where(_t.subject_id == job))]
     runs = [entries[job, run.run_id].run if (job, run.run_id) in entries else run for run in stored]
     runs += [entry.run for entry in new]
@@ -137,14 +130,16 @@ def _drop_oldest(connection: Connection, entries: Entries, job: int, new: Sequen
     for run in oldest:
         if entry := entries.get((job, run.run_id)):
             entry.kept = False
-    for numbers in batches([run.number for run in oldest if run.number]):
-        for table in (tables.job_exceptions, tables.job_stops):
+    gone = {run.number for run in oldest if run.number}
+    figures.keep_gone(job, [run for run in stored if run.number in gone])
+    for numbers in batches(gone):
+        for table in (tables.job_exceptions, tables.job_stops, tables.job_executions):
             connection.execute(delete(table).where(table.c.subject_id == job, table.c.run.in_(numbers)))
         connection.execute(delete(tables.job_runs).where(_t.subject_id == job, _t.id.in_(numbers)))
 
 
-def _insert(connection: Connection, tenant: str, entries: Iterable[_Entry]) -> None:
-    new = {(entry.job, entry.run.ordinal): entry for entry in entries if entry.kept and entry.stored is None}
+def _insert(connection: Connection, tenant: str, entries: Iterable[RunEntry], types: Mapping[int, int | None]) -> None:
+    new = {(entry.job, entry.run.ordinal): entry for entry in entries if entry.stored is None}
     if not new:
         return
     rows = [
@@ -154,7 +149,7 @@ def _insert(connection: Connection, tenant: str, entries: Iterable[_Entry]) -> N
             "tenant": tenant,
             "run_id": entry.run.run_id,
             "vertices": vertex_rows(entry.vertices or ()),
-            **run_values(entry.run),
+            **run_values(entry.run, types[entry.job]),
         }
         for entry in new.values()
     ]
@@ -165,22 +160,22 @@ def _insert(connection: Connection, tenant: str, entries: Iterable[_Entry]) -> N
         entry.vertices = None
 
 
-def _add_exceptions(connection: Connection, entries: Iterable[_Entry]) -> None:
-    told = {(entry.job, entry.run.number): entry for entry in entries if entry.kept and entry.exceptions}
+def _add_exceptions(connection: Connection, entries: Iterable[RunEntry]) -> None:
+    told = {(entry.job, entry.run.number): entry for entry in entries if entry.exceptions}
     added = add_exceptions(connection, {key: entry.exceptions for key, entry in told.items()})
     for key, newest in added.items():
         run = told[key].run
         told[key].run = replace(run, error=newest.error, history_truncated=run.history_truncated or newest.dropped)
 
 
-def _update(connection: Connection, entries: Iterable[_Entry]) -> None:
+def _update(connection: Connection, entries: Iterable[RunEntry], types: Mapping[int, int | None]) -> None:
     """Writes the runs that are not as they are stored: those with new vertices, and the others."""
     plain: list[dict[str, Any]] = []
     with_vertices: list[dict[str, Any]] = []
     for entry in entries:
-        if not entry.kept or (entry.run == entry.stored and entry.vertices is None):
+        if entry.run == entry.stored and entry.vertices is None:
             continue
-        row = {"of_job": entry.job, "number": entry.run.number, **run_values(entry.run)}
+        row = {"of_job": entry.job, "number": entry.run.number, **run_values(entry.run, types[entry.job])}
         if entry.vertices is None:
             plain.append(row)
         else:

@@ -6,17 +6,19 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, Delete, Select, func, select, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import SOURCE_CHANGEABLE, Source
 from streamgauge_server.model.errors import Reason
 from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.metric_types import FigureType
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.catalogs import Catalog, etag_of
 from streamgauge_server.storage.database import Database
+from streamgauge_server.storage.figure_updating import drop_choice
 from streamgauge_server.storage.subjects import SubjectKey, register
 from streamgauge_server.storage.tenants import lock_tenant
 
@@ -105,6 +107,29 @@ class Sources:
         query = self._filtered(select(func.count()), tenant, labels, connector_class)
         return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
+    async def ingesting(
+        self, tenant: str, *, id: str | None = None, after: int = 0, limit: int
+    ) -> builtins.list[Source]:
+        """Returns up to `limit` sources of which ingests were reported, with numbers above `after`, by number.
+
+        Only the one with an id, if one is given.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        t = tables.sources
+        query = _ingesting(select(t), tenant, id).where(t.c.subject_id > after).order_by(t.c.subject_id).limit(limit)
+        return await self._database.read(lambda connection: self._catalog.entries(connection, query))
+
+    async def count_ingesting(self, tenant: str, *, id: str | None = None) -> int:
+        """Returns how many sources `ingesting` would return over all pages.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        query = _ingesting(select(func.count()).select_from(tables.sources), tenant, id)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one())
+
     async def update(self, tenant: str, id: str, changes: Mapping[str, Any], *, etag: str = "") -> Source:
         """Changes `display_name`, `connector_class` or `labels` and returns the source as stored.
 
@@ -118,18 +143,31 @@ class Sources:
         return await self._catalog.update(tenant, id, changes, etag=etag)
 
     async def delete(self, tenant: str, id: str, *, etag: str = "") -> None:
-        """Deletes a source with its parts, blocks and latest values.
+        """Deletes a source with its parts, blocks, latest values and ingests, which leave the figures.
 
         Raises:
             DomainError: SOURCE_NOT_FOUND, ETAG_MISMATCH as `update`, STORE_UNAVAILABLE.
         """
-        await self._catalog.delete(tenant, id, etag=etag)
+
+        def around(connection: Connection, statement: Delete) -> None:
+            number = self._catalog.get(connection, tenant, id).number
+            connection.execute(statement)
+            drop_choice(connection, tenant, FigureType.INGESTS, number)
+
+        await self._catalog.delete(tenant, id, etag=etag, around=around)
 
     def _filtered(
         self, query: Select[Any], tenant: str, labels: Mapping[str, str] | None, connector_class: str
     ) -> Select[Any]:
         query = self._catalog.filtered(query, tenant, labels)
         return query.where(tables.sources.c.connector_class == connector_class) if connector_class else query
+
+
+def _ingesting(query: Select[Any], tenant: str, id: str | None) -> Select[Any]:
+    t, ingests = tables.sources, tables.ingests
+    any_ingest = select(ingests.c.subject_id).where(ingests.c.subject_id == t.c.subject_id).exists()
+    query = query.where(t.c.tenant == tenant, any_ingest)
+    return query if id is None else query.where(t.c.name == id)
 
 
 def _source(row: tables.AnyRow) -> Source:

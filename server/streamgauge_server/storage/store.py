@@ -10,11 +10,15 @@ from streamgauge_server.storage.blocks import Blocks
 from streamgauge_server.storage.collector_leases import Collectors
 from streamgauge_server.storage.corrections import Corrections
 from streamgauge_server.storage.database import Database, open_database
+from streamgauge_server.storage.figures import FigureStore
+from streamgauge_server.storage.ingests import Ingests
 from streamgauge_server.storage.integrity import Integrity
+from streamgauge_server.storage.job_errors import JobErrors
 from streamgauge_server.storage.job_runs import JobRuns
 from streamgauge_server.storage.job_stops import JobStops
 from streamgauge_server.storage.job_types import JobTypes
 from streamgauge_server.storage.jobs import Jobs
+from streamgauge_server.storage.metric_types import MetricTypes
 from streamgauge_server.storage.metrics import Metrics
 from streamgauge_server.storage.migrate import current_revision, head_revision, upgrade_connection
 from streamgauge_server.storage.sources import Sources
@@ -62,6 +66,10 @@ class Store:
         self.job_runs = JobRuns(database)
         self.job_types = JobTypes(database, clock)
         self.job_stops = JobStops(database, clock)
+        self.job_errors = JobErrors(database)
+        self.ingests = Ingests(database)
+        self.figures = FigureStore(database)
+        self.metric_types = MetricTypes(database, clock)
         self.collectors = Collectors(database, clock)
         self.metrics = Metrics(database, clock)
         self.blocks = Blocks(database, clock)

@@ -71,6 +71,7 @@ tenants = Table(
     Column("catalog_version", Integer, nullable=False),
     Column("last_job_change", BigInteger, nullable=False, server_default=text("0")),
     Column("pruned_job_change", BigInteger, nullable=False, server_default=text("0")),
+    Column("error_catalog_version", Integer, nullable=False, server_default=text("0")),
     comment="How much each tenant has. Who creates or deletes subjects or metrics of a tenant locks its row first.",
 )
 
@@ -179,6 +180,10 @@ jobs = Table(
     comment="The catalog entry of each job; tenant and name repeat those of its subject, to list by them.",
 )
 
+_WITH_ERROR = text("error_id IS NOT NULL")
+_TYPED = text("job_type_id IS NOT NULL")
+_TYPED_AND_ENDED = text("job_type_id IS NOT NULL AND end_hour IS NOT NULL")
+
 job_runs = Table(
     "job_runs",
     metadata,
@@ -208,6 +213,12 @@ job_runs = Table(
     Column("error", Text, nullable=False),
     Column("recent_restarts", Document, nullable=False),
     Column("vertices", Document, nullable=False),
+    # What figures are kept by: the error of the catalog, how many executions of its own it has, the type of its job,
+    # and the hour (since 1970) in which it counts, null while it does not.
+    Column("error_id", Id, nullable=True),
+    Column("executions", Integer, nullable=False, server_default=text("0")),
+    Column("job_type_id", Id, nullable=True),
+    Column("end_hour", Integer, nullable=True),
     # As `blocks`: the row id on SQLite, and unique keys that hold the subject on PostgreSQL.
     PrimaryKeyConstraint("id").ddl_if(dialect="sqlite"),
     Index("job_runs_by_id_subject_id", "id", "subject_id", unique=True),
@@ -221,6 +232,14 @@ job_runs = Table(
         sqlite_where=text("followed_cluster IS NOT NULL"),
         postgresql_where=text("followed_cluster IS NOT NULL"),
     ),
+    Index(
+        None,
+        "job_type_id",
+        "end_hour",
+        sqlite_where=_TYPED_AND_ENDED,
+        postgresql_where=_TYPED_AND_ENDED,
+    ),
+    Index(None, "error_id", "end_hour", sqlite_where=_WITH_ERROR, postgresql_where=_WITH_ERROR),
     comment="The runs of jobs. An id is never given twice.",
     sqlite_autoincrement=True,
 )
@@ -244,6 +263,110 @@ job_exceptions = Table(
     PrimaryKeyConstraint("subject_id", "run", "fingerprint"),
     Index(None, "run", "time", "fingerprint"),
     comment="The exceptions of runs.",
+)
+
+job_executions = Table(
+    "job_executions",
+    metadata,
+    _subject_column(),
+    Column("run", Id, nullable=False),
+    Column("execution_id", Name, nullable=False),
+    Column("outcome", SmallInteger, nullable=False),
+    Column("queue_time", BigInteger, nullable=True),
+    Column("start_time", BigInteger, nullable=True),
+    Column("end_time", BigInteger, nullable=False),
+    # As `job_runs`.
+    Column("error_id", Id, nullable=True),
+    Column("job_type_id", Id, nullable=True),
+    Column("end_hour", Integer, nullable=False),
+    Column("tasks", Document, nullable=False),
+    PrimaryKeyConstraint("subject_id", "run", "execution_id"),
+    Index(None, "job_type_id", "end_hour", sqlite_where=_TYPED, postgresql_where=_TYPED),
+    Index(None, "error_id", "end_hour", sqlite_where=_WITH_ERROR, postgresql_where=_WITH_ERROR),
+    comment="The executions of runs.",
+)
+
+job_errors = Table(
+    "job_errors",
+    metadata,
+    _id_column(),
+    Column("tenant", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("category", SmallInteger, nullable=False),
+    Column("built_in", Boolean, nullable=False),
+    Column("should_be_retried", Boolean, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("job_type_name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("tenant", "name"),
+    comment="The errors by which failures are counted. An id is never given twice.",
+    sqlite_autoincrement=True,
+)
+
+ingests = Table(
+    "ingests",
+    metadata,
+    _subject_column(),
+    Column("ingest_id", Name, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("end_time", BigInteger, nullable=False),
+    Column("file_size", BigInteger, nullable=True),
+    Column("transfer_start_time", BigInteger, nullable=True),
+    Column("transfer_end_time", BigInteger, nullable=True),
+    Column("ingest_start_time", BigInteger, nullable=True),
+    Column("end_hour", Integer, nullable=False),
+    PrimaryKeyConstraint("subject_id", "ingest_id"),
+    Index(None, "subject_id", "end_hour"),
+    comment="The files that sources ingested, or failed to.",
+)
+
+figures = Table(
+    "figures",
+    metadata,
+    Column("tenant", Name, nullable=False),
+    Column("type", SmallInteger, nullable=False),
+    Column("choice", BigInteger, nullable=False),
+    Column("span", SmallInteger, nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant", "type", "choice", "span", "start"),
+    Index(None, "tenant", "type", "span", "start"),
+    comment="What records say together, per choice (0 is all of them) and hour or day since 1970; no row is empty.",
+    # As `latest`.
+    postgresql_with={"fillfactor": 70},
+)
+
+metric_types = Table(
+    "metric_types",
+    metadata,
+    _id_column(),
+    Column("tenant", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("filters", Document, nullable=False),
+    Column("groups", Document, nullable=False),
+    Column("columns", Document, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("tenant", "name"),
+    comment="The metric types that do not ship with the server.",
+    sqlite_autoincrement=True,
+)
+
+metric_type_choices = Table(
+    "metric_type_choices",
+    metadata,
+    _subject_column(primary_key=True, autoincrement=False),
+    Column("metric_type_id", Id, ForeignKey("metric_types.id"), nullable=False),
+    Column("name", Name, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("fields", Document, nullable=False),
+    UniqueConstraint("metric_type_id", "name"),
+    comment="The choices of metric types, which are subjects.",
 )
 
 job_changes = Table(

@@ -14,13 +14,15 @@ from streamgauge_server.storage import tables
 class TenantCounts:
     """Subjects (parts not counted) and descriptors of a tenant, and which built-in descriptors it has.
 
-    `last_job_change` is the last entry in its log of changes of jobs.
+    `last_job_change` is the last entry in its log of changes of jobs, `error_catalog_version` tells which built-in
+    errors it has.
     """
 
     subjects: int
     metrics: int
     catalog_version: int
     last_job_change: int
+    error_catalog_version: int
 
 
 def lock_tenant(connection: Connection, tenant: str) -> TenantCounts:
@@ -29,7 +31,7 @@ def lock_tenant(connection: Connection, tenant: str) -> TenantCounts:
     Taken first in its transaction: before the locks on `latest` rows, which come before those on anything else.
     """
     t = tables.tenants
-    counts = select(t.c.subjects, t.c.metrics, t.c.catalog_version, t.c.last_job_change)
+    counts = select(t.c.subjects, t.c.metrics, t.c.catalog_version, t.c.last_job_change, t.c.error_catalog_version)
     query = counts.where(t.c.tenant == tenant).with_for_update()
     row = connection.execute(query).one_or_none()
     if row is None:
