@@ -13,6 +13,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from streamgauge.v1 import (
     asset_metric_service_pb2_grpc,
+    metric_type_service_pb2_grpc,
     metrics_service_pb2_grpc,
     server_service_pb2_grpc,
     source_service_pb2_grpc,
@@ -36,6 +37,7 @@ class Stubs:
         self.metrics = metrics_service_pb2_grpc.MetricsServiceStub(channel)
         self.assets = asset_metric_service_pb2_grpc.AssetMetricServiceStub(channel)
         self.assets = asset_metric_service_pb2_grpc.AssetMetricServiceStub(channel)
+        self.metric_types = metric_type_service_pb2_grpc.MetricTypeServiceStub(channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
         self.server = server_service_pb2_grpc.ServerServiceStub(channel)
 
@@ -111,6 +113,10 @@ METADATA_KEYS: Mapping[str, set[str]] = {
     "FEATURE_NOT_SUPPORTED": {"feature"},
     "ETAG_MISMATCH": {"name", "etag"},
     "MESSAGE_TOO_LARGE": {"field", "limit", "actual"},
+    "METRIC_TYPE_NOT_FOUND": {"name"},
+    "METRIC_TYPE_ALREADY_EXISTS": {"name"},
+    "METRIC_TYPE_IN_USE": {"name"},
+    "JOB_ERROR_ALREADY_EXISTS": {"name"},
     "SUBJECT_LIMIT": {"limit"},
     "METRIC_LIMIT": {"limit"},
     "STORE_UNAVAILABLE": {"store", "cause"},

@@ -183,7 +183,7 @@ class PlotData:
         choices = (
             sorted({choice for choice in asked.choices if choice > ALL_CHOICES}) if asked.choices else [ALL_CHOICES]
         )
-        rows = await self._store.figures.load(
+        rows = await self._store.figures.rows(
             tenant, type, choices, stretches(first_hour, end_hour, asked.window), limit=MAX_ROWS + 1
         )
         if len(rows) > MAX_ROWS:

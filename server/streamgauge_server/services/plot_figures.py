@@ -8,8 +8,8 @@ from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR
 from streamgauge_server.model.metric_types import Column, ColumnAggregate, FigureType, Span
 from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.services.plot_series import Number, PlotSeries, PlotValue
-from streamgauge_server.storage.figures import FigureRow, Stretch
-from streamgauge_server.timeseries.figures import Figures, merged
+from streamgauge_server.storage.figures import StoredFigures, Stretch
+from streamgauge_server.timeseries.figures import Figures, decode_figures, merged
 
 _HOURS_PER_DAY = 24
 _PERCENTILES = (ColumnAggregate.P50, ColumnAggregate.P95)
@@ -34,14 +34,17 @@ def stretches(first_hour: int, end_hour: int, window: Window) -> list[Stretch]:
 
 
 class FigurePlot:
-    """The rows of a plot, by window and choice."""
+    """The rows of a plot, by window and choice.
 
-    def __init__(self, type: FigureType, rows: Iterable[FigureRow], window: Window) -> None:
+    Raises BlockCorrupt when stored figures are damaged.
+    """
+
+    def __init__(self, type: FigureType, rows: Iterable[StoredFigures], window: Window) -> None:
         self._type = type
         self._cells: dict[tuple[int, int], list[Figures]] = {}
         for row in rows:
             time = window.start(window.index(row.start * _MICROS[row.span]))
-            self._cells.setdefault((time, row.choice), []).append(row.figures)
+            self._cells.setdefault((time, row.choice), []).append(decode_figures(type, row.data))
 
     @property
     def windows(self) -> int:

@@ -79,6 +79,29 @@ class JobTypes:
         query = query.where(_t.name > after_id).order_by(_t.name).limit(limit)
         return await self._database.read(lambda connection: [_job_type(row) for row in connection.execute(query)])
 
+    async def by_number(
+        self, tenant: str, *, type_name: str | None = None, version: str | None = None, after: int = 0, limit: int
+    ) -> builtins.list[JobType]:
+        """Returns up to `limit` types with numbers above `after`, by number.
+
+        Only those of exactly this type name and version, if they are not None: an empty version is one.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        query = _of(select(tables.job_types), tenant, type_name, version)
+        query = query.where(_t.id > after).order_by(_t.id).limit(limit)
+        return await self._database.read(lambda connection: [_job_type(row) for row in connection.execute(query)])
+
+    async def count_of(self, tenant: str, *, type_name: str | None = None, version: str | None = None) -> int:
+        """Returns how many types `by_number` would return over all pages.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        query = _of(select(func.count()).select_from(tables.job_types), tenant, type_name, version)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one())
+
     async def count(self, tenant: str, *, type_name: str = "", version: str = "", active_only: bool = False) -> int:
         """Returns how many types `list` would return over all pages.
 
@@ -146,6 +169,13 @@ def _filtered(query: Select[Any], tenant: str, type_name: str, version: str, act
     if version:
         query = query.where(_t.version == version)
     return query.where(_t.is_active) if active_only else query
+
+
+def _of(query: Select[Any], tenant: str, type_name: str | None, version: str | None) -> Select[Any]:
+    query = query.where(_t.tenant == tenant)
+    if type_name is not None:
+        query = query.where(_t.type_name == type_name)
+    return query if version is None else query.where(_t.version == version)
 
 
 def _check_version(connection: Connection, tenant: str, id: str, type_name: str, version: str) -> None:
