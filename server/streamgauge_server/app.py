@@ -19,6 +19,8 @@ from streamgauge._version import __version__
 from streamgauge.v1 import (
     asset_metric_service_pb2,
     asset_metric_service_pb2_grpc,
+    job_service_pb2,
+    job_service_pb2_grpc,
     metrics_service_pb2,
     metrics_service_pb2_grpc,
     server_service_pb2,
@@ -39,6 +41,7 @@ from streamgauge_server.rpc.assets import AssetMetricServicer
 from streamgauge_server.rpc.deprecation import DeprecatedCalls
 from streamgauge_server.rpc.health import HealthServicer
 from streamgauge_server.rpc.interceptor import Registrar, StepInterceptor
+from streamgauge_server.rpc.jobs import JobParts, JobServicer
 from streamgauge_server.rpc.metrics import MetricsServicer
 from streamgauge_server.rpc.observation import AccessLogStep, ServerMetricsStep
 from streamgauge_server.rpc.scopes import METHOD_SCOPES
@@ -46,18 +49,29 @@ from streamgauge_server.rpc.server_info import ServerInfoServicer
 from streamgauge_server.rpc.sources import SourceServicer
 from streamgauge_server.rpc.steps import AuthenticationStep, DeadlineStep, ErrorMappingStep, RequestContextStep
 from streamgauge_server.rpc.tokens import TokenServicer
+from streamgauge_server.rpc.waits import METHOD_WAITS
 from streamgauge_server.services.asset_corrections import AssetCorrections
 from streamgauge_server.services.asset_emit import AssetEmitter
 from streamgauge_server.services.asset_reads import AssetReader
 from streamgauge_server.services.assets import AssetCatalog
 from streamgauge_server.services.auth import Authenticator, AuthMode
 from streamgauge_server.services.block_reader import BlockReader
+from streamgauge_server.services.clusters import Clusters
 from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.job_looks import JobLooks
+from streamgauge_server.services.job_observer import JobObserver
+from streamgauge_server.services.job_reports import JobReports
+from streamgauge_server.services.job_status import JobStatusReader
+from streamgauge_server.services.job_stop import JobStopper
+from streamgauge_server.services.job_types import JobTypes
+from streamgauge_server.services.job_watch import JobWatch
+from streamgauge_server.services.jobs import JobCatalog
 from streamgauge_server.services.latest import LatestReader
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery
 from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.openid import OpenIdVerifier, Provider
+from streamgauge_server.services.savepoints import Savepoints
 from streamgauge_server.services.server_info import ServerInfoReader
 from streamgauge_server.services.source_metrics import SourceMetrics
 from streamgauge_server.services.sources import Sources
@@ -73,6 +87,7 @@ SERVICES = tuple(
         (source_service_pb2, "SourceService"),
         (metrics_service_pb2, "MetricsService"),
         (asset_metric_service_pb2, "AssetMetricService"),
+        (job_service_pb2, "JobService"),
         (token_service_pb2, "TokenService"),
         (server_service_pb2, "ServerService"),
     )
@@ -85,8 +100,18 @@ _log = structlog.stdlib.get_logger("streamgauge.server")
 class App:
     """A server. Use it as an async context manager, or call `start` and `stop`; it cannot be started again."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, worker: int | None = None) -> None:
-        """`worker` is the number of this process among several that share the port, None for a single one."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        worker: int | None = None,
+        clusters: Clusters | None = None,
+    ) -> None:
+        """`worker` is the number of this process among several that share the port, None for a single one.
+
+        `clusters` are those that can be asked about jobs; they are closed with the server.
+        """
         self.settings = settings
         self.port = 0
         """The TCP port that is served; 0 before the start and for unix sockets."""
@@ -97,13 +122,14 @@ class App:
         self._registry = CollectorRegistry()
         self._measured = ServerMetricsStep()
         self._deprecated = DeprecatedCalls(self._clock)
-        self._deadlines = DeadlineStep(settings.limits.max_call_seconds)
+        self._deadlines = DeadlineStep(settings.limits.max_call_seconds, METHOD_WAITS)
         self._health = HealthServicer(SERVICES)
         self._closing = AsyncExitStack()
         self.store: Store | None = None
         """The open store; None before the start."""
         self.interceptor: StepInterceptor | None = None
         """The steps around every call and the methods that are served; None before the start."""
+        self._clusters = Clusters() if clusters is None else clusters
         self._server: grpc.aio.Server | None = None
         self._stop_begun = False
 
@@ -163,6 +189,7 @@ class App:
     async def _start(self) -> None:
         self.store = store = await open_store(self.settings, self._clock)
         self._closing.push_async_callback(store.close)
+        self._closing.push_async_callback(self._clusters.close)
         authenticator = self._authenticator(store)
         check_exposure(self.settings, authenticated=await authenticator.required())
         self.interceptor = self._interceptor_over(store, authenticator)
@@ -253,6 +280,10 @@ class App:
             ),
         )
         registrar.add(
+            job_service_pb2_grpc.add_JobServiceServicer_to_server,
+            JobServicer(self._jobs_over(store, descriptors, registry, latest), clock, limits.max_call_seconds),
+        )
+        registrar.add(
             token_service_pb2_grpc.add_TokenServiceServicer_to_server,
             TokenServicer(Tokens(store, clock, authenticator)),
         )
@@ -266,6 +297,25 @@ class App:
         diagnostics.add_reflection(interceptor, SERVICES)
         diagnostics.add_channelz(interceptor)
         return interceptor
+
+    def _jobs_over(
+        self, store: Store, descriptors: Descriptors, registry: SubjectRegistry, latest: LatestReader
+    ) -> JobParts:
+        limits, clock, clusters = self.settings.limits, self._clock, self._clusters
+        watch = JobWatch(store)
+        observer = JobObserver(store, clock, descriptors, watch)
+        catalog = JobCatalog(store, limits, registry)
+        looks, savepoints = JobLooks(store, observer), Savepoints(store)
+        self._closing.push_async_callback(looks.close)
+        self._closing.push_async_callback(savepoints.close)
+        return JobParts(
+            catalog,
+            JobTypes(store),
+            JobStatusReader(store, clock, limits, catalog, clusters, looks, latest),
+            JobStopper(store, catalog, clusters, looks, observer, savepoints),
+            JobReports(store, clock, limits, descriptors, watch),
+            watch,
+        )
 
     def _features(self) -> Sequence[str]:
         settings = self.settings

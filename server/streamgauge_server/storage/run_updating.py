@@ -64,7 +64,7 @@ def update_runs(
     last_change = lock_tenant(connection, tenant).last_job_change
     _check_jobs(connection, tenant, {update.job for update in updates})
     append_within(database, connection, writes)
-    stored = _find_runs(connection, {(told.job, told.run_id) for told in updates})
+    stored = find_runs(connection, {(told.job, told.run_id) for told in updates})
     entries, changes = database.compute(connection, lambda: _merge_all(stored, updates))
     _number(connection, entries)
     _insert(connection, tenant, entries.values())
@@ -85,7 +85,8 @@ def _check_jobs(connection: Connection, tenant: str, jobs: set[int]) -> None:
         raise SubjectGone(gone)
 
 
-def _find_runs(connection: Connection, keys: Collection[tuple[int, str]]) -> dict[tuple[int, str], JobRun]:
+def find_runs(connection: Connection, keys: Collection[tuple[int, str]]) -> dict[tuple[int, str], JobRun]:
+    """Returns those of many runs that are known, by number of the job and run id; without vertices."""
     rows = select_by_keys(connection, (_t.subject_id, *RUN_COLUMNS), (_t.subject_id, _t.run_id), keys)
     return {(row.subject_id, row.run_id): read_run(row) for row in rows}
 
