@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2_grpc
-from prometheus_client import CollectorRegistry, Info, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry
 from streamgauge._version import __version__
 from streamgauge.v1 import (
     asset_metric_service_pb2,
@@ -32,7 +30,11 @@ from streamgauge.v1 import (
 )
 
 from streamgauge_server import logs
+from streamgauge_server.collectors.flink import FlinkCollector
+from streamgauge_server.collectors.health import CollectorMetrics
+from streamgauge_server.collectors.pruning import Pruner
 from streamgauge_server.configuration import mask_url
+from streamgauge_server.exposition import serve_metrics
 from streamgauge_server.listener import bind, check_exposure, grpc_options
 from streamgauge_server.model.clock import Clock, SystemClock
 from streamgauge_server.model.errors import DomainError
@@ -78,7 +80,7 @@ from streamgauge_server.services.sources import Sources
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.services.tokens import Tokens
 from streamgauge_server.settings import Settings, is_unix, split_address
-from streamgauge_server.startup import StartError, open_store
+from streamgauge_server.startup import open_clusters, open_store
 from streamgauge_server.storage.store import Store
 
 SERVICES = tuple(
@@ -110,7 +112,8 @@ class App:
     ) -> None:
         """`worker` is the number of this process among several that share the port, None for a single one.
 
-        `clusters` are those that can be asked about jobs; they are closed with the server.
+        `clusters` are those that can be asked about jobs, by default the ones that the settings name; they are closed
+        with the server.
         """
         self.settings = settings
         self.port = 0
@@ -129,7 +132,9 @@ class App:
         """The open store; None before the start."""
         self.interceptor: StepInterceptor | None = None
         """The steps around every call and the methods that are served; None before the start."""
-        self._clusters = Clusters() if clusters is None else clusters
+        self._given_clusters = clusters
+        self._clusters = Clusters()
+        self._collector: FlinkCollector | None = None
         self._server: grpc.aio.Server | None = None
         self._stop_begun = False
 
@@ -187,9 +192,10 @@ class App:
         _log.info("stopped", address=self.address)
 
     async def _start(self) -> None:
+        self._clusters = open_clusters(self.settings) if self._given_clusters is None else self._given_clusters
+        self._closing.push_async_callback(self._clusters.close)
         self.store = store = await open_store(self.settings, self._clock)
         self._closing.push_async_callback(store.close)
-        self._closing.push_async_callback(self._clusters.close)
         authenticator = self._authenticator(store)
         check_exposure(self.settings, authenticated=await authenticator.required())
         self.interceptor = self._interceptor_over(store, authenticator)
@@ -201,6 +207,7 @@ class App:
         if self.settings.metrics_port is not None:
             self._serve_metrics(self.settings.metrics_port)
         await server.start()
+        self._collect(store)
         await self._health.follow(serving=True)
         watching = asyncio.create_task(self._follow_store(store), name="follow the store")
         self._closing.push_async_callback(_cancel, watching)
@@ -304,6 +311,9 @@ class App:
         limits, clock, clusters = self.settings.limits, self._clock, self._clusters
         watch = JobWatch(store)
         observer = JobObserver(store, clock, descriptors, watch)
+        if self.settings.collect and clusters:
+            metrics = CollectorMetrics(self._registry)
+            self._collector = FlinkCollector(store, clock, limits, clusters, observer, metrics)
         catalog = JobCatalog(store, limits, registry)
         looks, savepoints = JobLooks(store, observer), Savepoints(store)
         self._closing.push_async_callback(looks.close)
@@ -332,18 +342,19 @@ class App:
     def _serve_metrics(self, port: int) -> None:
         self._registry.register(self._measured)
         self._registry.register(self._deprecated)
-        ProcessCollector(registry=self._registry)
-        Info("streamgauge_build", "The running version.", registry=self._registry).info({"version": __version__})
         port += self._worker or 0 if port else 0
-        try:
-            httpd, thread = start_http_server(port, self.settings.metrics_host, self._registry)
-        except OSError as error:
-            raise StartError(
-                f"cannot serve metrics on {self.settings.metrics_host}:{port}: {error.strerror}"
-            ) from error
-        self.metrics_port = httpd.server_port
-        self._closing.push_async_callback(_stop_http, httpd, thread)
-        _log.info("serving metrics", url=f"http://{self.settings.metrics_host}:{self.metrics_port}/metrics")
+        self.metrics_port, stop = serve_metrics(self._registry, self.settings.metrics_host, port)
+        self._closing.push_async_callback(stop)
+
+    def _collect(self, store: Store) -> None:
+        """Begins to follow the clusters, and to prune what is known of jobs: one of several workers does that."""
+        if self._collector is not None:
+            self._collector.start()
+            self._closing.push_async_callback(self._collector.stop)
+        if not self._worker:
+            pruner = Pruner(store, self._clock)
+            pruner.start()
+            self._closing.push_async_callback(pruner.stop)
 
     async def _follow_store(self, store: Store) -> None:
         """Makes health follow the store: a server whose store does not answer can serve nothing."""
@@ -375,9 +386,3 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error
-
-
-async def _stop_http(httpd: WSGIServer, thread: threading.Thread) -> None:
-    await asyncio.to_thread(httpd.shutdown)
-    httpd.server_close()
-    await asyncio.to_thread(thread.join)

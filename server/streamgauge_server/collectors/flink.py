@@ -28,8 +28,8 @@ LONGEST_PAUSE = 60.0
 """Seconds between two polls of a cluster that does not answer, at most."""
 LEASE_INTERVALS, SHORTEST_LEASE = 3.0, 30.0
 """A lease outlasts so many intervals between polls, and lasts so many seconds at least."""
-STOP_SECONDS = 8.0
-"""How long a poll under way may go on after `stop`; a request to a cluster takes at most seven."""
+STOP_SECONDS = 5.0
+"""How long a poll under way may go on after `stop`; then it is cancelled."""
 RELEASE_SECONDS = 2.0
 
 _log = structlog.stdlib.get_logger("streamgauge.collector")
