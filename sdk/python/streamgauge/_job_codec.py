@@ -322,9 +322,13 @@ def report(given: JobReport) -> pb.JobReport:
     for metric, value in given.metrics.items():
         put_value(message.metrics[metric], value, f"metrics[{metric!r}]")
     if given.tasks is not None:
-        tasks = given.tasks
-        message.tasks.CopyFrom(pb.TaskCounts(running=tasks.running, finished=tasks.finished, total=tasks.total))
+        message.tasks.CopyFrom(task_counts(given.tasks))
     return message
+
+
+def task_counts(given: results.TaskCounts) -> pb.TaskCounts:
+    """Returns the message of counts of tasks."""
+    return pb.TaskCounts(running=given.running, finished=given.finished, total=given.total)
 
 
 def exception(given: ReportedException) -> pb.ReportedException:

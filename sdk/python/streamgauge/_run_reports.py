@@ -68,13 +68,20 @@ class RunReports:
 
     def add_exception(self, error: BaseException, task: str = "") -> None:
         """Keeps an exception until it is reported; of more than a report holds the newest."""
-        self._news.exceptions.append(codec.exception(ReportedException.of(error, task=task)))
+        try:
+            given = ReportedException.of(error, task=task)
+        except Exception as failure:  # an exception that cannot be told: its class at least
+            self._tell(failure)
+            given = ReportedException(type(error).__qualname__, time=datetime.now(UTC), task=task)
+        self._news.exceptions.append(codec.exception(given))
         del self._news.exceptions[:-MAX_EXCEPTIONS]
 
     def set_tasks(self, tasks: TaskCounts) -> None:
-        """Keeps the counts of tasks until they are reported."""
-        self._news.tasks.running, self._news.tasks.finished = tasks.running, tasks.finished
-        self._news.tasks.total = tasks.total
+        """Keeps the counts of tasks until they are reported. Counts that cannot be sent are told of."""
+        try:
+            self._news.tasks.CopyFrom(codec.task_counts(tasks))
+        except (TypeError, ValueError) as error:
+            self._tell(error)
 
     def take(self, state: JobState) -> pb.JobReport:
         """Returns the report of the moment, with the news, which are gone from here until `put_back`."""
