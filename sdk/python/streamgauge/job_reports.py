@@ -31,8 +31,14 @@ class ReportedException:
 
     @classmethod
     def of(cls, error: BaseException, *, task: str = "", time: datetime | None = None) -> ReportedException:
-        """Returns what a report says of a Python exception: its traceback, with causes; the time is now by default."""
+        """Returns what a report says of a Python exception: its traceback, with causes; the time is now by default.
+
+        The first line, which stands for the whole where there is little room, is the exception itself.
+        """
         text = "".join(traceback.format_exception(error))
+        headline = "".join(traceback.format_exception_only(error)).partition("\n")[0]
+        if not text.startswith(headline):
+            text = f"{headline}\n{text}"
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         return cls(_sendable(text), _sendable(name)[:255], time or datetime.now(UTC), task)

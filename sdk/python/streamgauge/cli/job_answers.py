@@ -41,13 +41,12 @@ def of_jobs(jobs: Sequence[Job], overview: JobOverview) -> Answer:
     }
     names = [*_JOB_FIELDS, "state", "run_id", "start_time", "end_time", "error"]
     records = [_flat(job) for job in jobs]
+    headers = ("JOB", "NAME", "STATE", ">FOR", "TASKS", ">RESTARTS", "CLUSTER")
     rows = [_row(job) for job in jobs]
     by_state = ", ".join(f"{human(count)} {state}" for state, count in counts.items())
     notes = [plural(overview.total, "job") + (f": {by_state}" if by_state else "")]
     notes += map(_cluster_text, overview.clusters)
-    return Answer(
-        document, names, records, Table(("JOB", "STATE", ">FOR", "TASKS", ">RESTARTS", "CLUSTER"), rows, notes)
-    )
+    return Answer(document, names, records, Table(headers, rows, notes))
 
 
 def of_job(job: Job) -> Answer:
@@ -183,6 +182,7 @@ def state_text(run: JobRun) -> str:
 def _facts(status: JobStatus) -> Iterable[tuple[str, str]]:
     """Yields what a status says, line by line."""
     run = status.run
+    yield "name", status.job.job_name
     if run is None:
         yield "state", "no run is known"
         return
@@ -222,9 +222,10 @@ def _as_of(run: JobRun, status: JobStatus) -> str:
 def _row(job: Job) -> tuple[str, ...]:
     run = job.run
     if run is None:
-        return job.name, "no run", "-", "-", "-", job.cluster or "-"
+        return job.name, job.job_name, "no run", "-", "-", "-", job.cluster or "-"
     return (
         job.name,
+        job.job_name,
         state_text(run),
         _length(run.duration),
         _tasks(run.tasks),
