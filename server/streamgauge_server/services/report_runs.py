@@ -78,7 +78,6 @@ class Draft:
             duration=None if start is None else max(0, self.observe_time - start),
             restarts=report.restarts,
             tasks=report.tasks,
-            details=report.restarts is not None or report.tasks is not None,
             final_figures=self.state in OUTCOMES,
             exceptions=[_exception(one, self.observe_time, max_stacktrace_bytes) for one in report.exceptions],
         )
