@@ -119,4 +119,4 @@ async def on_cluster(start: Start, *jobs: FakeJob, **settings: Any) -> AsyncIter
         fakes = FakeJobs(jobs)
         flink.respond = fakes.respond
         clusters = Clusters([ClusterConfig(CLUSTER, "default", [flink.base_url])])
-        yield OnCluster(await start.with_clusters(clusters, **settings), flink, fakes)
+        yield OnCluster(await start.with_clusters(clusters, collect=False, **settings), flink, fakes)
