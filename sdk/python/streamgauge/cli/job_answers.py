@@ -32,7 +32,8 @@ _JOB_FIELDS = [field.name for field in fields(Job) if field.name != "run"]
 
 def of_jobs(jobs: Sequence[Job], overview: JobOverview) -> Answer:
     """A list of jobs, with how many are in which state and the clusters."""
-    counts = {_state_name(state): count for state, count in overview.state_counts.items()}
+    found = overview.state_counts
+    counts = {_state_name(state): found[state] for state in (*JobState, None) if state in found}
     document = {
         "jobs": [_job(job) for job in jobs],
         "total": overview.total,
