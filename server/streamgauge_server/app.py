@@ -112,8 +112,8 @@ class App:
     ) -> None:
         """`worker` is the number of this process among several that share the port, None for a single one.
 
-        `clusters` are those that can be asked about jobs, by default the ones that the settings name; they are closed
-        with the server.
+        `clusters` are those that can be asked about jobs, and are not followed, instead of the ones that the settings
+        name; they are closed with the server.
         """
         self.settings = settings
         self.port = 0
@@ -311,7 +311,7 @@ class App:
         limits, clock, clusters = self.settings.limits, self._clock, self._clusters
         watch = JobWatch(store)
         observer = JobObserver(store, clock, descriptors, watch)
-        if self.settings.collect and clusters:
+        if self.settings.collect and clusters and self._given_clusters is None:
             metrics = CollectorMetrics(self._registry)
             self._collector = FlinkCollector(store, clock, limits, clusters, observer, metrics)
         catalog = JobCatalog(store, limits, registry)

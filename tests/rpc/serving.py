@@ -54,7 +54,7 @@ class Start:
         """Starts a server and connects to it. By default it has an empty store of its own and a free port."""
         return await self.with_clusters(None, **settings)
 
-    async def with_clusters(self, clusters: Clusters | None, **settings: Any) -> Stubs:
+    async def with_clusters(self, clusters: Clusters | None, /, **settings: Any) -> Stubs:
         """Starts a server that can ask some clusters about jobs, without a collector."""
         settings.setdefault("database", self._new_url())
         app = App(Settings(**{"listen": "127.0.0.1:0"} | settings), clock=self._clock, clusters=clusters)
