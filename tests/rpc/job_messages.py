@@ -26,7 +26,9 @@ def report(job: str = "jobs/a", state: str = "RUNNING", **fields: Any) -> pb.Job
     """A report. Times are microseconds, metrics plain values, exceptions their texts or messages."""
     metrics: Mapping[str, Scalar] = fields.pop("metrics", {})
     exceptions: Sequence[str | pb.ReportedException] = fields.pop("exceptions", ())
-    times = {name: fields.pop(name) for name in ("queue_time", "start_time", "end_time") if name in fields}
+    times: dict[str, int] = {
+        name: fields.pop(name) for name in ("queue_time", "start_time", "end_time") if name in fields
+    }
     message = pb.JobReport(job=job, state=state_of(state), **fields)
     for name, time in times.items():
         getattr(message, name).CopyFrom(stamp(time))
@@ -37,7 +39,7 @@ def report(job: str = "jobs/a", state: str = "RUNNING", **fields: Any) -> pb.Job
     return message
 
 
-def state_of(name: str) -> pb.JobState:
+def state_of(name: str) -> pb.JobState.ValueType:
     return pb.JobState.Value(f"JOB_STATE_{name}")
 
 
@@ -81,6 +83,12 @@ async def runs_of(stubs: Stubs, job: str = "jobs/a", **fields: Any) -> list[tupl
     return [(run.run_id, state_name(run.state)) for run in answer.runs]
 
 
+async def changes_of(stream: Any) -> list[pb.JobStateChange]:
+    """Returns the changes of the next message of a watch."""
+    message: pb.WatchJobsResponse = await stream.read()
+    return list(message.changes)
+
+
 async def stop(stubs: Stubs, job: str = "jobs/a", *, wait: float | None = None, **fields: Any) -> pb.StopJobResponse:
     call = {name: fields.pop(name) for name in ("timeout",) if name in fields}
     request = pb.StopJobRequest(job=job, **fields)
@@ -98,14 +106,14 @@ class OnCluster:
     jobs: FakeJobs
 
     async def store(
-        self, job: str = "a", jid: str = JID, state: JobState = JobState.RUNNING, *, at: int = NOW, start: int = NOW
+        self, job: str = "a", jid: str = JID, state: JobState = JobState.RUNNING, *, cluster: str = CLUSTER
     ) -> None:
         """Stores a run as a collector would have."""
         app = self.stubs.app
         assert app is not None
         assert app.store is not None
         number = (await app.store.jobs.get("default", job)).number
-        update = RunUpdate(number, jid, at, cluster=CLUSTER, state=state, state_text=state.name, start_time=start)
+        update = RunUpdate(number, jid, NOW, cluster=cluster, state=state, state_text=state.name, start_time=NOW)
         await app.store.job_runs.apply("default", [update])
 
     def requests(self, method: str = "GET") -> list[str]:

@@ -11,6 +11,7 @@ from streamgauge.v1 import job_service_pb2 as pb
 from streamgauge_server.model.clock import FixedClock
 
 from tests.rpc.job_messages import (
+    changes_of,
     create,
     exceptions_of,
     get,
@@ -129,7 +130,7 @@ class TestRuns:
                 await tell(stubs, report(state=state, run_id=before.job.run.run_id))
             assert "has ended as FAILED" in refusal.violations["reports[0].state"]
         await tell(stubs, report("jobs/other"))
-        assert [change.job for change in (await stream.read()).changes] == ["jobs/other"]
+        assert [change.job for change in await changes_of(stream)] == ["jobs/other"]
         stream.cancel()
 
     async def test_another_end_without_a_run_id_is_another_run(self, stubs: Stubs) -> None:

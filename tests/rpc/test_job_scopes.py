@@ -9,7 +9,7 @@ from grpc import StatusCode
 from streamgauge.v1 import job_service_pb2 as pb
 from streamgauge_server.model.clock import FixedClock
 
-from tests.rpc.job_messages import report
+from tests.rpc.job_messages import changes_of, report
 from tests.rpc.serving import Start, refused
 from tests.rpc.test_asset_scopes import token
 
@@ -64,7 +64,7 @@ async def test_watching_needs_the_scope_of_reading(start: Start, clock: FixedClo
         await stubs.jobs.WatchJobs(pb.WatchJobsRequest(), metadata=await token(stubs, clock, WRITE, STOP)).read()
     assert refusal.metadata["scope"] == READ
     stream = stubs.jobs.WatchJobs(pb.WatchJobsRequest(), metadata=await token(stubs, clock, READ))
-    assert (await stream.read()).cursor
+    assert await changes_of(stream) == []
     stream.cancel()
 
 
@@ -87,5 +87,5 @@ async def test_another_tenants_job_is_not_there_and_one_of_the_same_id_is_anothe
     job = (await stubs.jobs.GetJob(pb.GetJobRequest(job="jobs/a"), metadata=theirs)).job
     assert not job.HasField("run")
     stream = stubs.jobs.WatchJobs(pb.WatchJobsRequest(include_current=True), metadata=theirs)
-    assert list((await stream.read()).changes) == []
+    assert await changes_of(stream) == []
     stream.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from grpc import StatusCode
@@ -274,11 +275,12 @@ class TestRequests:
     )
     async def test_ages_that_are_none(self, stubs: Stubs, seconds: int, nanos: int, problem: str) -> None:
         await tell(stubs, report())
-        for request, call in (
+        calls: list[tuple[Any, Any]] = [
             (pb.GetJobStatusRequest(job="jobs/a"), stubs.jobs.GetJobStatus),
             (pb.GetJobStatusAndMetricsRequest(job="jobs/a"), stubs.jobs.GetJobStatusAndMetrics),
             (pb.ListJobExceptionsRequest(job="jobs/a"), stubs.jobs.ListJobExceptions),
-        ):
+        ]
+        for request, call in calls:
             request.max_age.seconds, request.max_age.nanos = seconds, nanos
             with invalid() as refusal:
                 await call(request)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from grpc import StatusCode
 from streamgauge.v1 import job_service_pb2 as pb
-from streamgauge_server.model.jobs import JobState, Stop
+from streamgauge_server.model.jobs import Stop
 from structlog.testing import capture_logs
 
 from tests.flink.fake import Answer, Request, drop, never_answer, send
@@ -20,6 +20,7 @@ from tests.rpc.job_messages import (
     JID,
     OTHER_JID,
     OnCluster,
+    changes_of,
     create,
     on_cluster,
     report,
@@ -375,13 +376,7 @@ class TestWhich:
     async def test_a_run_on_a_cluster_that_this_server_does_not_know(self, start: Start) -> None:
         async with on_cluster(start) as on:
             await running(on)
-            app = on.stubs.app
-            assert app is not None
-            number = (await app.store.jobs.get("default", "a")).number  # type: ignore[union-attr]
-            from streamgauge_server.model.jobs import RunUpdate
-
-            update = RunUpdate(number, OTHER_JID, 1, cluster="elsewhere", state=JobState.RUNNING)
-            await app.store.job_runs.apply("default", [update])  # type: ignore[union-attr]
+            await on.store(jid=OTHER_JID, cluster="elsewhere")
             with refused(StatusCode.FAILED_PRECONDITION, "JOB_NOT_STOPPABLE") as refusal:
                 await stop(on.stubs, run_id=OTHER_JID)
             assert "'elsewhere'" in refusal.message
@@ -392,9 +387,9 @@ class TestRequests:
         request = pb.StopJobRequest(
             job="jobs/a",
             run_id="\n",
-            mode=7,
+            mode=7,  # type: ignore[arg-type]
             drain=True,
-            savepoint_directory="x" * 1_025,  # type: ignore[arg-type]
+            savepoint_directory="x" * 1_025,
         )
         request.wait.seconds = 301
         with invalid() as refusal:
@@ -414,7 +409,7 @@ async def test_a_stopped_job_is_told_to_those_who_watch(start: Start) -> None:
         stream = on.stubs.jobs.WatchJobs(pb.WatchJobsRequest())
         await stream.read()
         await stop(on.stubs)
-        (change,) = (await stream.read()).changes
+        (change,) = await changes_of(stream)
         assert (change.job, state_name(change.previous_state), state_name(change.state)) == (
             *("jobs/a", "RUNNING", "CANCELED"),
         )

@@ -42,7 +42,7 @@ async def test_a_type_is_returned_as_it_was_registered(stubs: Stubs) -> None:
         "icon_code": "f0e4",
         "unmet_resources": "gpu",
     }
-    flags = {
+    flags: dict[str, Any] = {
         "is_active": False,
         "is_system": True,
         "is_paused": True,

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from grpc import StatusCode
 from streamgauge.v1 import job_service_pb2 as pb
 from streamgauge_server.model.clock import FixedClock
 
-from tests.rpc.job_messages import create, report, state_name, tell
+from tests.rpc.job_messages import changes_of, create, report, state_name, tell
 from tests.rpc.messages import DAY, NOW, micros
 from tests.rpc.serving import Start, Stubs, invalid, refused
 from tests.rpc.test_sources import damaged
@@ -77,10 +76,10 @@ async def test_a_change_says_what_it_was_and_is(stubs: Stubs) -> None:
     stream = stubs.jobs.WatchJobs(pb.WatchJobsRequest())
     await stream.read()
     await tell(stubs, report(run_id="r", state="QUEUED"))
-    (first,) = (await stream.read()).changes
+    (first,) = await changes_of(stream)
     assert (first.run_id, first.previous_state, state_name(first.state)) == ("r", 0, "QUEUED")
     await tell(stubs, report(run_id="r", restart_count=2))
-    (second,) = (await stream.read()).changes
+    (second,) = await changes_of(stream)
     assert (state_name(second.previous_state), state_name(second.state), second.state_text) == (
         *("QUEUED", "RUNNING", "RUNNING"),
     )
@@ -246,12 +245,12 @@ async def test_two_servers_on_postgresql_tell_of_each_others_changes_without_a_g
         pg_cluster.drop_database(url)
 
 
-@pytest.mark.parametrize("count", [50])
-async def test_many_may_watch(stubs: Stubs, count: int) -> None:
+async def test_many_may_watch(stubs: Stubs) -> None:
+    count = 50
     streams = [stubs.jobs.WatchJobs(pb.WatchJobsRequest()) for _ in range(count)]
     await asyncio.gather(*(stream.read() for stream in streams))
     await tell(stubs, report("jobs/a"))
-    answers = await asyncio.gather(*(stream.read() for stream in streams))
-    assert [len(answer.changes) for answer in answers] == [1] * count
+    answers = await asyncio.gather(*(changes_of(stream) for stream in streams))
+    assert [len(answer) for answer in answers] == [1] * count
     for stream in streams:
         stream.cancel()
