@@ -98,7 +98,7 @@ def _rows(
     """Returns the figures of a look as two observations of one moment: what an attempt counts, and what a run does."""
     of_attempt = _typed(seen.figures, [name for name in seen.figures if name not in OF_RUN], descriptors)
     if latest is not None:
-        _never_fall(of_attempt, seen.attempt_start, descriptors, latest)
+        _never_fall(of_attempt, seen.attempt_start, [descriptors[name] for name in seen.figures], latest)
     of_run = _typed(seen.figures, [name for name in seen.figures if name in OF_RUN], descriptors)
     return [
         Row(0, key, seen.time, seen.attempt_start, {}, of_attempt),
@@ -121,14 +121,14 @@ def _typed(
 
 
 def _never_fall(
-    typed: dict[int, Scalar], start: int, descriptors: Mapping[str, MetricDescriptor], latest: LatestRow
+    typed: dict[int, Scalar], start: int, descriptors: Collection[MetricDescriptor], latest: LatestRow
 ) -> None:
     """Raises counters to what was read before in the same attempt.
 
     Flink gathers counts from TaskManagers now and then, and loses those of one that has gone. A counter that fell
     would be taken for one that began again, and all of it would be counted twice.
     """
-    for descriptor in descriptors.values():
+    for descriptor in descriptors:
         value, before = typed.get(descriptor.id), latest.samples.get(descriptor.id)
         if descriptor.kind != MetricKind.COUNTER or value is None or before is None or before.start != start:
             continue
