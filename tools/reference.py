@@ -90,7 +90,21 @@ def settings() -> list[str]:
 Flags over environment variables over the TOML file named by `--config` or `STREAMGAUGE_CONFIG` over defaults. A dot in
 a name is a table in TOML. Every limit is a setting as well: `limits.max_windows`, `STREAMGAUGE_LIMITS__MAX_WINDOWS`.
 """
-    return ["## Settings", "", about, *table(("setting", "variable", "type", "default", "what it does"), rows)]
+    of_cluster = [
+        (f"`{entry.name}`", entry.type, default_of(entry), entry.description)
+        for entry in configuration.cluster_reference()
+    ]
+    return [
+        "## Settings",
+        "",
+        about,
+        *table(("setting", "variable", "type", "default", "what it does"), rows),
+        "### Of a cluster",
+        "",
+        "Options of a cluster in one line, and the keys of its table `[[clusters]]` in TOML.",
+        "",
+        *table(("option", "type", "default", "what it does"), of_cluster),
+    ]
 
 
 def default_of(entry: configuration.Entry) -> str:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2_grpc
-from prometheus_client import CollectorRegistry, Info, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry
 from streamgauge._version import __version__
 from streamgauge.v1 import (
     asset_metric_service_pb2,
     asset_metric_service_pb2_grpc,
+    job_service_pb2,
+    job_service_pb2_grpc,
     metric_type_service_pb2,
     metric_type_service_pb2_grpc,
     metrics_service_pb2,
@@ -32,7 +32,11 @@ from streamgauge.v1 import (
 )
 
 from streamgauge_server import logs
+from streamgauge_server.collectors.flink import FlinkCollector
+from streamgauge_server.collectors.health import CollectorMetrics
+from streamgauge_server.collectors.pruning import Pruner
 from streamgauge_server.configuration import mask_url
+from streamgauge_server.exposition import serve_metrics
 from streamgauge_server.listener import bind, check_exposure, grpc_options
 from streamgauge_server.model.clock import Clock, SystemClock
 from streamgauge_server.model.errors import DomainError
@@ -41,6 +45,7 @@ from streamgauge_server.rpc.assets import AssetMetricServicer
 from streamgauge_server.rpc.deprecation import DeprecatedCalls
 from streamgauge_server.rpc.health import HealthServicer
 from streamgauge_server.rpc.interceptor import Registrar, StepInterceptor
+from streamgauge_server.rpc.jobs import JobParts, JobServicer
 from streamgauge_server.rpc.metric_types import MetricTypeParts, MetricTypeServicer
 from streamgauge_server.rpc.metrics import MetricsServicer
 from streamgauge_server.rpc.observation import AccessLogStep, ServerMetricsStep
@@ -49,14 +54,24 @@ from streamgauge_server.rpc.server_info import ServerInfoServicer
 from streamgauge_server.rpc.sources import SourceServicer
 from streamgauge_server.rpc.steps import AuthenticationStep, DeadlineStep, ErrorMappingStep, RequestContextStep
 from streamgauge_server.rpc.tokens import TokenServicer
+from streamgauge_server.rpc.waits import METHOD_WAITS
 from streamgauge_server.services.asset_corrections import AssetCorrections
 from streamgauge_server.services.asset_emit import AssetEmitter
 from streamgauge_server.services.asset_reads import AssetReader
 from streamgauge_server.services.assets import AssetCatalog
 from streamgauge_server.services.auth import Authenticator, AuthMode
 from streamgauge_server.services.block_reader import BlockReader
+from streamgauge_server.services.clusters import Clusters
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.ingests import Ingests
+from streamgauge_server.services.job_looks import JobLooks
+from streamgauge_server.services.job_observer import JobObserver
+from streamgauge_server.services.job_reports import JobReports
+from streamgauge_server.services.job_status import JobStatusReader
+from streamgauge_server.services.job_stop import JobStopper
+from streamgauge_server.services.job_types import JobTypes
+from streamgauge_server.services.job_watch import JobWatch
+from streamgauge_server.services.jobs import JobCatalog
 from streamgauge_server.services.latest import LatestReader
 from streamgauge_server.services.metric_type_choices import MetricTypeChoices
 from streamgauge_server.services.metric_type_values import MetricTypeValues
@@ -67,13 +82,14 @@ from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.openid import OpenIdVerifier, Provider
 from streamgauge_server.services.plot_data import PlotData
 from streamgauge_server.services.plot_values import PlotValues
+from streamgauge_server.services.savepoints import Savepoints
 from streamgauge_server.services.server_info import ServerInfoReader
 from streamgauge_server.services.source_metrics import SourceMetrics
 from streamgauge_server.services.sources import Sources
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.services.tokens import Tokens
 from streamgauge_server.settings import Settings, is_unix, split_address
-from streamgauge_server.startup import StartError, open_store
+from streamgauge_server.startup import open_clusters, open_store
 from streamgauge_server.storage.store import Store
 
 SERVICES = tuple(
@@ -83,6 +99,7 @@ SERVICES = tuple(
         (metrics_service_pb2, "MetricsService"),
         (asset_metric_service_pb2, "AssetMetricService"),
         (metric_type_service_pb2, "MetricTypeService"),
+        (job_service_pb2, "JobService"),
         (token_service_pb2, "TokenService"),
         (server_service_pb2, "ServerService"),
     )
@@ -95,8 +112,19 @@ _log = structlog.stdlib.get_logger("streamgauge.server")
 class App:
     """A server. Use it as an async context manager, or call `start` and `stop`; it cannot be started again."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, worker: int | None = None) -> None:
-        """`worker` is the number of this process among several that share the port, None for a single one."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        worker: int | None = None,
+        clusters: Clusters | None = None,
+    ) -> None:
+        """`worker` is the number of this process among several that share the port, None for a single one.
+
+        `clusters` are those that can be asked about jobs, and are not followed, instead of the ones that the settings
+        name; they are closed with the server.
+        """
         self.settings = settings
         self.port = 0
         """The TCP port that is served; 0 before the start and for unix sockets."""
@@ -107,13 +135,16 @@ class App:
         self._registry = CollectorRegistry()
         self._measured = ServerMetricsStep()
         self._deprecated = DeprecatedCalls(self._clock)
-        self._deadlines = DeadlineStep(settings.limits.max_call_seconds)
+        self._deadlines = DeadlineStep(settings.limits.max_call_seconds, METHOD_WAITS)
         self._health = HealthServicer(SERVICES)
         self._closing = AsyncExitStack()
         self.store: Store | None = None
         """The open store; None before the start."""
         self.interceptor: StepInterceptor | None = None
         """The steps around every call and the methods that are served; None before the start."""
+        self._given_clusters = clusters
+        self._clusters = Clusters()
+        self._collector: FlinkCollector | None = None
         self._server: grpc.aio.Server | None = None
         self._stop_begun = False
 
@@ -171,6 +202,8 @@ class App:
         _log.info("stopped", address=self.address)
 
     async def _start(self) -> None:
+        self._clusters = open_clusters(self.settings) if self._given_clusters is None else self._given_clusters
+        self._closing.push_async_callback(self._clusters.close)
         self.store = store = await open_store(self.settings, self._clock)
         self._closing.push_async_callback(store.close)
         authenticator = self._authenticator(store)
@@ -184,6 +217,7 @@ class App:
         if self.settings.metrics_port is not None:
             self._serve_metrics(self.settings.metrics_port)
         await server.start()
+        self._collect(store)
         await self._health.follow(serving=True)
         watching = asyncio.create_task(self._follow_store(store), name="follow the store")
         self._closing.push_async_callback(_cancel, watching)
@@ -280,6 +314,10 @@ class App:
             ),
         )
         registrar.add(
+            job_service_pb2_grpc.add_JobServiceServicer_to_server,
+            JobServicer(self._jobs_over(store, descriptors, registry, latest), clock, limits.max_call_seconds),
+        )
+        registrar.add(
             token_service_pb2_grpc.add_TokenServiceServicer_to_server,
             TokenServicer(Tokens(store, clock, authenticator)),
         )
@@ -293,6 +331,28 @@ class App:
         diagnostics.add_reflection(interceptor, SERVICES)
         diagnostics.add_channelz(interceptor)
         return interceptor
+
+    def _jobs_over(
+        self, store: Store, descriptors: Descriptors, registry: SubjectRegistry, latest: LatestReader
+    ) -> JobParts:
+        limits, clock, clusters = self.settings.limits, self._clock, self._clusters
+        watch = JobWatch(store)
+        observer = JobObserver(store, clock, descriptors, watch)
+        if self.settings.collect and clusters and self._given_clusters is None:
+            metrics = CollectorMetrics(self._registry)
+            self._collector = FlinkCollector(store, clock, limits, clusters, observer, metrics)
+        catalog = JobCatalog(store, limits, registry)
+        looks, savepoints = JobLooks(store, observer), Savepoints(store)
+        self._closing.push_async_callback(looks.close)
+        self._closing.push_async_callback(savepoints.close)
+        return JobParts(
+            catalog,
+            JobTypes(store),
+            JobStatusReader(store, clock, limits, catalog, clusters, looks, latest),
+            JobStopper(store, catalog, clusters, looks, observer, savepoints),
+            JobReports(store, clock, limits, descriptors, watch),
+            watch,
+        )
 
     def _features(self) -> Sequence[str]:
         settings = self.settings
@@ -309,18 +369,19 @@ class App:
     def _serve_metrics(self, port: int) -> None:
         self._registry.register(self._measured)
         self._registry.register(self._deprecated)
-        ProcessCollector(registry=self._registry)
-        Info("streamgauge_build", "The running version.", registry=self._registry).info({"version": __version__})
         port += self._worker or 0 if port else 0
-        try:
-            httpd, thread = start_http_server(port, self.settings.metrics_host, self._registry)
-        except OSError as error:
-            raise StartError(
-                f"cannot serve metrics on {self.settings.metrics_host}:{port}: {error.strerror}"
-            ) from error
-        self.metrics_port = httpd.server_port
-        self._closing.push_async_callback(_stop_http, httpd, thread)
-        _log.info("serving metrics", url=f"http://{self.settings.metrics_host}:{self.metrics_port}/metrics")
+        self.metrics_port, stop = serve_metrics(self._registry, self.settings.metrics_host, port)
+        self._closing.push_async_callback(stop)
+
+    def _collect(self, store: Store) -> None:
+        """Begins to follow the clusters, and to prune what is known of jobs: one of several workers does that."""
+        if self._collector is not None:
+            self._collector.start()
+            self._closing.push_async_callback(self._collector.stop)
+        if not self._worker:
+            pruner = Pruner(store, self._clock)
+            pruner.start()
+            self._closing.push_async_callback(pruner.stop)
 
     async def _follow_store(self, store: Store) -> None:
         """Makes health follow the store: a server whose store does not answer can serve nothing."""
@@ -352,9 +413,3 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error
-
-
-async def _stop_http(httpd: WSGIServer, thread: threading.Thread) -> None:
-    await asyncio.to_thread(httpd.shutdown)
-    httpd.server_close()
-    await asyncio.to_thread(thread.join)

@@ -1,4 +1,4 @@
-"""The command `streamgauge-server`: serve, migrate, token, config, check."""
+"""The command `streamgauge-server`: serve, collect, migrate, token, config, check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from streamgauge_server import logs
-from streamgauge_server.configuration import ConfigurationError, Entry, load, reference, shown
+from streamgauge_server.configuration import ConfigurationError, Entry, cluster_reference, load, reference, shown
 from streamgauge_server.model.clock import MICROS_PER_SECOND, SystemClock, isoformat
 from streamgauge_server.model.entities import DEFAULT_TENANT, SCOPES, Caller, Token
 from streamgauge_server.model.errors import DomainError
@@ -71,6 +71,26 @@ def _settings_options(command: _Command) -> _Command:
     return command
 
 
+def _watching_options(command: _Command) -> _Command:
+    """Adds the options of processes that go on: how they can be watched."""
+    for option in (
+        click.option("--log-format", "log__format", type=click.Choice(["auto", "json", "console"])),
+        click.option("--log-level", "log__level", type=click.Choice(["debug", "info", "warning", "error"])),
+        click.option("--metrics-port", type=int, metavar="PORT", help="Serve Prometheus metrics on this port."),
+    ):
+        command = option(command)
+    return command
+
+
+_cluster_option = click.option(
+    "--cluster",
+    "clusters",
+    multiple=True,
+    metavar="NAME=URL[,URL...]",
+    help="A Flink cluster, with further words OPTION=VALUE in quotes; config --reference lists them. May be repeated.",
+)
+
+
 def _load(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> Settings:
     given: dict[str, Any] = {}
     for assignment in assignments:
@@ -78,7 +98,7 @@ def _load(config_file: Path | None, assignments: Sequence[str], **flags: Any) ->
         if not equals:
             raise click.UsageError(f"--set needs NAME=VALUE, got {assignment!r}")
         given[name] = value
-    given.update({name.replace("__", "."): value for name, value in flags.items() if value is not None})
+    given.update({name.replace("__", "."): value for name, value in flags.items() if value not in (None, ())})
     try:
         return load(given, config=config_file)
     except ConfigurationError as error:
@@ -113,9 +133,9 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 @click.option("--tls-client-ca", "tls__client_ca", metavar="FILE", help="Demand client certificates of these CAs.")
 @click.option("--subject-registration", type=click.Choice(["open", "closed"]), help="May a write register a source?")
 @click.option("--asset-registration", type=click.Choice(["open", "closed"]), help="May an emit register an asset?")
-@click.option("--metrics-port", type=int, metavar="PORT", help="Serve Prometheus metrics on this port.")
-@click.option("--log-level", "log__level", type=click.Choice(["debug", "info", "warning", "error"]))
-@click.option("--log-format", "log__format", type=click.Choice(["auto", "json", "console"]))
+@_cluster_option
+@click.option("--collect/--no-collect", default=None, help="Follow the jobs of the clusters. [default: yes]")
+@_watching_options
 @click.option("--log-access", "log__access", type=click.Choice(["all", "failures", "off"]), help="Which calls to log.")
 def serve(config_file: Path | None, assignments: Sequence[str], migrate: bool | None, **flags: Any) -> None:
     """Serve the gRPC API.
@@ -126,6 +146,7 @@ def serve(config_file: Path | None, assignments: Sequence[str], migrate: bool | 
       streamgauge-server serve --database postgresql://sg:secret@db/streamgauge --migrate --workers 4
       streamgauge-server serve --listen 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key
       streamgauge-server serve --set limits.max_windows=500 --metrics-port 9464
+      streamgauge-server serve --cluster orders=http://jobmanager:8081
 
     SIGTERM and SIGINT stop it in order: health says NOT_SERVING, calls under way end, what waits is
     committed, the store closes.
@@ -157,10 +178,7 @@ async def _serve(settings: Settings, worker_index: int | None) -> int:
     # Imported here: the supervisor, which runs this module too, must be free of gRPC.
     from streamgauge_server.app import App
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = _stop_event()
     app = App(settings, worker=worker_index)
     await app.start()
     ends = [asyncio.create_task(stop.wait()), asyncio.create_task(app.wait_for_termination())]
@@ -173,6 +191,52 @@ async def _serve(settings: Settings, worker_index: int | None) -> int:
         task.cancel()
     await asyncio.wait(ends)
     return 1 if broke_down else 0
+
+
+@cli.group()
+def collect() -> None:
+    """Follow what runs elsewhere, as a process of its own beside servers on the same database."""
+
+
+@collect.command("flink")
+@_settings_options
+@_cluster_option
+@_watching_options
+def collect_flink(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
+    """Follow the jobs of Flink clusters: states, metrics and exceptions.
+
+    \b
+    Examples:
+      streamgauge-server collect flink --cluster orders=http://jobmanager:8081
+      streamgauge-server collect flink --database postgresql://sg:secret@db/streamgauge \\
+          --cluster orders=https://jm1:8081,https://jm2:8081 \\
+          --cluster 'test=https://proxy/flink/test token_file=/run/secrets/flink registration=known'
+      streamgauge-server collect flink --config streamgauge.toml --metrics-port 9465
+
+    Of several collectors of a cluster on one database, this one or those in `serve`, one polls it; when
+    that one stops, the next takes over. Servers that shall answer for jobs of a cluster, or stop them,
+    need its setting too: give it to them with `--no-collect`. SIGTERM and SIGINT stop it in order.
+    """  # noqa: D301, click looks for the character
+    settings = _load(config_file, assignments, **flags)
+    if not settings.clusters:
+        raise click.UsageError("name a cluster: --cluster NAME=URL, or the setting clusters")
+    logs.configure(settings.log.level, settings.log.format)
+    _run(_collect(settings))
+
+
+async def _collect(settings: Settings) -> None:
+    from streamgauge_server.collecting import collect as run_collector
+
+    await run_collector(settings, _stop_event())
+
+
+def _stop_event() -> asyncio.Event:
+    """Returns what SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
 
 
 @cli.command("migrate")
@@ -304,6 +368,7 @@ def config(config_file: Path | None, assignments: Sequence[str], as_reference: b
         raise click.UsageError("--reference and --show exclude each other")
     if as_reference:
         click.echo("\n\n".join(_described(entry) for entry in reference()))
+        click.echo("\n\n".join(["\nOf each cluster:", *(_option(entry) for entry in cluster_reference())]))
         return
     for name, value in shown(_load(config_file, assignments, **flags)).items():
         click.echo(f"{name} = {'' if value is None else value}")
@@ -378,3 +443,8 @@ def _state(token_: Token, now: int) -> str:
 def _described(entry: Entry) -> str:
     default = "none" if entry.default is None else entry.default
     return f"{entry.name}\n    {entry.variable}  ({entry.type}, default {default})\n    {entry.description}"
+
+
+def _option(entry: Entry) -> str:
+    default = "none" if entry.default is None else entry.default
+    return f"{entry.name}\n    ({entry.type}, default {default})\n    {entry.description}"

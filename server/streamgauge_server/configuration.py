@@ -19,6 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from streamgauge_server.cluster_settings import BETWEEN, ClusterSettings
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.settings import Settings
 
@@ -107,6 +108,11 @@ def reference() -> list[Entry]:
     return list(_entries(Settings, ""))
 
 
+def cluster_reference() -> list[Entry]:
+    """Returns every setting of a cluster, by its name within the cluster's table."""
+    return list(_entries(ClusterSettings, ""))
+
+
 def shown(settings: Settings) -> dict[str, Any]:
     """Returns the values in force by dotted name, secrets masked."""
     values: dict[str, Any] = {}
@@ -114,7 +120,11 @@ def shown(settings: Settings) -> dict[str, Any]:
         value: Any = settings
         for part in entry.name.split("."):
             value = getattr(value, part)
-        values[entry.name] = mask_url(value) if entry.name == "database" else value
+        if entry.name == "database":
+            value = mask_url(value)
+        elif entry.name == "clusters":
+            value = f"{BETWEEN} ".join(map(str, value))
+        values[entry.name] = value
     return values
 
 
@@ -186,10 +196,14 @@ def _entries(model: type[BaseModel], prefix: str) -> Iterator[Entry]:
                 about = f"{limit.metadata['about']} In {limit.metadata['unit']}."
                 yield Entry(f"{prefix}{name}.{limit.name}", "integer", limit.default, about)
         else:
-            yield Entry(f"{prefix}{name}", _type_text(annotation), info.default, info.description or "")
+            default = None if info.is_required() else info.default
+            text = "" if default == () else default
+            yield Entry(f"{prefix}{name}", _type_text(annotation), text, info.description or "")
 
 
 def _type_text(annotation: Any) -> str:
+    if get_origin(annotation) is tuple:
+        return {str: "list of texts", ClusterSettings: "clusters"}[get_args(annotation)[0]]
     alternatives = [part for part in get_args(annotation) if part is not type(None)]
     if get_origin(annotation) is Literal:
         return " | ".join(alternatives)

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import NoDecode
 
+from streamgauge_server.cluster_settings import BETWEEN, FORM, ClusterSettings, parse_clusters
 from streamgauge_server.model.limits import Limits
 
 
@@ -135,10 +137,30 @@ class Settings(_Section):
     stop_grace_seconds: float = Field(
         default=10.0, ge=0, description="How long a stopping server waits for unary calls under way."
     )
+    clusters: Annotated[tuple[ClusterSettings, ...], NoDecode] = Field(
+        default=(),
+        description="The Flink clusters whose jobs can be asked about and stopped, and are followed where `collect` is "
+        f"on: each {FORM}, in one text separated by `{BETWEEN}`, or tables.",
+    )
+    collect: bool = Field(default=True, description="Whether `serve` follows the jobs of the clusters.")
     tls: TlsSettings = Field(default_factory=TlsSettings, description="Transport security.")
     openid: OpenIdSettings = Field(default_factory=OpenIdSettings, description="An OpenID provider.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logging.")
     limits: Limits = Field(default_factory=Limits, description="Bounds on requests, answers and growth.")
+
+    @field_validator("clusters", mode="before")
+    @classmethod
+    def _clusters_of_text(cls, given: Any) -> Any:
+        return parse_clusters(given)
+
+    @field_validator("clusters")
+    @classmethod
+    def _clusters_named_once(cls, clusters: tuple[ClusterSettings, ...]) -> tuple[ClusterSettings, ...]:
+        names = [(cluster.tenant, cluster.name) for cluster in clusters]
+        for tenant, name in names:
+            if names.count((tenant, name)) > 1:
+                raise ValueError(f"two clusters of tenant {tenant} are called {name}")
+        return clusters
 
     @field_validator("limits", mode="before")
     @classmethod

@@ -1,8 +1,15 @@
-"""Opening the store as the settings say, for the server and for every command."""
+"""Opening what the settings name, the store and the clusters, for the server and for every command."""
 
 from __future__ import annotations
 
+import os
+import ssl
+from pathlib import Path
+
+from streamgauge_server.cluster_settings import ClusterSettings
+from streamgauge_server.flink.addresses import Tls
 from streamgauge_server.model.clock import Clock
+from streamgauge_server.services.clusters import ClusterConfig, Clusters
 from streamgauge_server.settings import Settings
 from streamgauge_server.storage.migrate import migrate
 from streamgauge_server.storage.store import SchemaOutdated, Store
@@ -43,3 +50,55 @@ async def open_store(settings: Settings, clock: Clock) -> Store:
         raise StartError(f"{error} (streamgauge-server migrate, or serve --migrate)") from error
     except ValueError as error:
         raise StartError(f"database: {error}") from error
+
+
+def open_clusters(settings: Settings) -> Clusters:
+    """Returns clients to the clusters that the settings name, none of them connected yet.
+
+    Raises:
+        StartError: a secret or a certificate cannot be read.
+    """
+    return Clusters([_config(cluster) for cluster in settings.clusters])
+
+
+def _config(cluster: ClusterSettings) -> ClusterConfig:
+    tls = Tls(cluster.ca_file, cluster.client_cert_file, cluster.client_key_file)
+    try:
+        tls.context()
+        password = _secret(cluster.password_file, cluster.password_variable)
+        config = ClusterConfig(
+            name=cluster.name,
+            tenant=cluster.tenant,
+            base_urls=cluster.urls,
+            register_all=cluster.registration == "all",
+            poll_seconds=cluster.poll_seconds,
+            requests_per_second=cluster.requests_per_second,
+            bearer_token=_secret(cluster.token_file, cluster.token_variable),
+            basic_auth=None if cluster.user is None or password is None else (cluster.user, password),
+            tls=tls,
+        )
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise StartError(f"cluster {cluster.name}: {_reason(error)}") from error
+    return config
+
+
+def _secret(file: Path | None, variable: str | None) -> str | None:
+    if file is not None:
+        text = file.read_text(encoding="utf-8").strip()
+        where = str(file)
+    elif variable is not None:
+        text = os.environ.get(variable, "").strip()
+        where = f"the environment variable {variable}"
+    else:
+        return None
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError(f"there is no secret of printable ASCII characters in {where}")
+    return text
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "a certificate or its key is damaged, or they do not fit together"
+    if isinstance(error, OSError):
+        return f"cannot read {error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    return str(error)

@@ -72,6 +72,54 @@ def streamgauge_server(url: str, log: Path) -> Iterator[Served]:
         yield served
 
 
+@dataclass(frozen=True, slots=True)
+class Collecting(Served):
+    """A collector's process; its target is none."""
+
+    metrics_url: str
+
+
+@contextmanager
+def flink_cluster(jobs: int) -> Iterator[str]:
+    """Runs a fake Flink cluster as a process; yields its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.flink_cluster", str(jobs)], stdout=subprocess.PIPE, text=True
+    )
+    with _stopped_at_the_end(process):
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        if not address:
+            raise RuntimeError("the fake cluster did not start")
+        yield address
+
+
+@contextmanager
+def collector(url: str, cluster: str, log: Path) -> Iterator[Collecting]:
+    """Runs a collector of one cluster as anybody would start it, with its metrics.
+
+    Raises:
+        RuntimeError: its metrics are not served in time; with the end of its log.
+    """
+    port = _free_port()
+    arguments = ["collect", "flink", "--database", url, "--set", "migrate=always", "--cluster", f"bench={cluster}"]
+    arguments += ["--metrics-port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamgauge_server", *arguments], stdout=output, stderr=subprocess.STDOUT
+        )
+    with _stopped_at_the_end(process):
+        deadline = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            except OSError:
+                time.sleep(0.1)
+                continue
+            yield Collecting("", process.pid, f"http://127.0.0.1:{port}/metrics")
+            return
+        raise RuntimeError(f"the collector does not start:\n{log.read_text()[-2000:]}")
+
+
 def _wait_until_serving(served: Served, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     with served.channel() as channel:

@@ -47,6 +47,8 @@ class Scale:
     asset_rounds: int
     latest_calls: int
     """Serial calls for the newest values of many assets, in each round."""
+    collector_polls: int
+    """Polls of a collector, ten seconds each."""
 
 
 FULL = Scale(
@@ -61,6 +63,7 @@ FULL = Scale(
     assets=100_000,
     asset_rounds=3,
     latest_calls=20,
+    collector_polls=6,
 )
 QUICK = Scale(
     call_rounds=5,
@@ -74,6 +77,7 @@ QUICK = Scale(
     assets=10_000,
     asset_rounds=3,
     latest_calls=10,
+    collector_polls=2,
 )
 
 

@@ -212,6 +212,26 @@ async def test_a_collector_follows_what_goes_on_and_what_has_no_final_figures(st
     assert await followed("c") == [(job, "runs"), (job, "lost")]
 
 
+async def test_runs_of_a_cluster_are_found_by_their_ids(store: Store) -> None:
+    first, second = await register(store, "a", "b")
+    (elsewhere,) = await register(store, "e", cluster="other")
+    await store.job_runs.apply(
+        "t",
+        [
+            told(first, "x"),
+            told(first, "twice"),
+            told(second, "twice"),
+            told(second, "ended", state=JobState.FINISHED, final_figures=True),
+            told(elsewhere, "there", cluster="other"),
+        ],
+    )
+    found = await store.job_runs.find("t", "c", ["x", "twice", "ended", "there", *(f"none-{n}" for n in range(600))])
+    assert {run_id: job for run_id, (job, _) in found.items()} == {"x": first, "twice": second, "ended": second}
+    assert found["ended"][1] == await store.job_runs.get(second, "ended")
+    assert await store.job_runs.find("u", "c", ["x"]) == {}
+    assert await store.job_runs.find("t", "c", []) == {}
+
+
 async def test_exceptions_are_kept_once_and_listed_the_newest_first(store: Store) -> None:
     [job, other] = await register(store, "j", "k")
     cause = exception("c", 7, truncated=True, task="map", endpoint="h:1", cause_class="C", cause_summary="why")

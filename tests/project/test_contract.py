@@ -18,12 +18,13 @@ from streamgauge.v1 import (
     asset_metric_service_pb2,
     common_pb2,
     errors_pb2,
+    job_service_pb2,
     metrics_service_pb2,
     server_service_pb2,
     source_service_pb2,
     token_service_pb2,
 )
-from streamgauge_server.model import values, windows
+from streamgauge_server.model import jobs, values, windows
 from streamgauge_server.model.entities import SCOPES
 from streamgauge_server.model.errors import Reason
 from streamgauge_server.model.limits import Limits
@@ -35,6 +36,7 @@ MODULES: list[Any] = [
     asset_metric_service_pb2,
     common_pb2,
     errors_pb2,
+    job_service_pb2,
     metrics_service_pb2,
     server_service_pb2,
     source_service_pb2,
@@ -66,9 +68,13 @@ COUNTERPARTS: dict[str, type[IntEnum] | type[Reason]] = {
     "AssetValueType": values.AssetValueType,
     "CounterMode": values.CounterMode,
     "ErrorReason": Reason,
+    "JobOutcome": jobs.JobOutcome,
+    "JobState": jobs.JobState,
     "MetricDirection": values.Direction,
     "MetricKind": values.MetricKind,
     "PartCombination": values.PartCombination,
+    "StatusOrigin": jobs.StatusOrigin,
+    "StopMode": jobs.StopMode,
     "SubjectKind": values.SubjectKind,
     "TimeType": values.TimeType,
     "ValueType": values.ValueType,

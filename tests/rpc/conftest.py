@@ -87,9 +87,11 @@ def serve(clock: FixedClock, records: TokenRecords) -> Callable[..., AbstractAsy
         max_call_seconds: float = 30,
         max_response_bytes: int = 1 << 20,
         auth: AuthMode = AuthMode.AUTO,
+        waits: Mapping[str, float] | None = None,
     ) -> AsyncIterator[Bare]:
         table = {f"/{SERVICE}/{name}": (scopes or {}).get(name, AUTHENTICATED) for name in handlers}
-        deadlines, measured = DeadlineStep(max_call_seconds), ServerMetricsStep()
+        longer = {f"/{SERVICE}/{name}": seconds for name, seconds in (waits or {}).items()}
+        deadlines, measured = DeadlineStep(max_call_seconds, longer), ServerMetricsStep()
         interceptor = StepInterceptor(
             (
                 RequestContextStep(),

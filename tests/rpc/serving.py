@@ -13,6 +13,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from streamgauge.v1 import (
     asset_metric_service_pb2_grpc,
+    job_service_pb2_grpc,
     metric_type_service_pb2_grpc,
     metrics_service_pb2_grpc,
     server_service_pb2_grpc,
@@ -21,6 +22,7 @@ from streamgauge.v1 import (
 )
 from streamgauge_server.app import App
 from streamgauge_server.model.clock import Clock
+from streamgauge_server.services.clusters import Clusters
 from streamgauge_server.settings import Settings
 
 UNLIMITED = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
@@ -36,8 +38,8 @@ class Stubs:
         self.sources = source_service_pb2_grpc.SourceServiceStub(channel)
         self.metrics = metrics_service_pb2_grpc.MetricsServiceStub(channel)
         self.assets = asset_metric_service_pb2_grpc.AssetMetricServiceStub(channel)
-        self.assets = asset_metric_service_pb2_grpc.AssetMetricServiceStub(channel)
         self.metric_types = metric_type_service_pb2_grpc.MetricTypeServiceStub(channel)
+        self.jobs = job_service_pb2_grpc.JobServiceStub(channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
         self.server = server_service_pb2_grpc.ServerServiceStub(channel)
 
@@ -52,8 +54,12 @@ class Start:
 
     async def __call__(self, **settings: Any) -> Stubs:
         """Starts a server and connects to it. By default it has an empty store of its own and a free port."""
+        return await self.with_clusters(None, **settings)
+
+    async def with_clusters(self, clusters: Clusters | None, /, **settings: Any) -> Stubs:
+        """Starts a server that can ask some clusters about jobs, without a collector."""
         settings.setdefault("database", self._new_url())
-        app = App(Settings(**{"listen": "127.0.0.1:0"} | settings), clock=self._clock)
+        app = App(Settings(**{"listen": "127.0.0.1:0"} | settings), clock=self._clock, clusters=clusters)
         await app.start()
         self._stack.push_async_callback(app.stop, 0)
         channel = grpc.aio.insecure_channel(app.address, options=UNLIMITED)
@@ -107,9 +113,17 @@ METADATA_KEYS: Mapping[str, set[str]] = {
     "AGGREGATE_NOT_ALLOWED": {"metric", "aggregate", "kind"},
     "SOURCE_NOT_FOUND": {"name"},
     "ASSET_NOT_FOUND": {"name"},
+    "JOB_NOT_FOUND": {"name"},
+    "JOB_TYPE_NOT_FOUND": {"name"},
     "METRIC_NOT_FOUND": {"name"},
     "SOURCE_ALREADY_EXISTS": {"name"},
     "ASSET_ALREADY_EXISTS": {"name"},
+    "JOB_ALREADY_EXISTS": {"name"},
+    "JOB_TYPE_ALREADY_EXISTS": {"name"},
+    "JOB_NOT_STOPPABLE": {"name", "state"},
+    "JOB_AMBIGUOUS": {"name"},
+    "CURSOR_EXPIRED": {"oldest_cursor"},
+    "CLUSTER_UNREACHABLE": {"cluster"},
     "FEATURE_NOT_SUPPORTED": {"feature"},
     "ETAG_MISMATCH": {"name", "etag"},
     "MESSAGE_TOO_LARGE": {"field", "limit", "actual"},

@@ -97,8 +97,8 @@ def test_every_setting_can_be_set_by_its_variable(name: str, monkeypatch: pytest
 def _another(kind: str, default: Any, name: str) -> Any:
     if " | " in kind:
         return next(word for word in kind.split(" | ") if word != default)
-    by_name = {"listen": "127.0.0.1:7", "database": "sqlite:///other.db"}
-    return by_name.get(name) or {"integer": 7, "number": 7.5, "boolean": True, "text": "x", "path": "p"}[kind]
+    by_name = {"listen": "127.0.0.1:7", "database": "sqlite:///other.db", "clusters": "a=http://f:81; b=https://g/x"}
+    return by_name.get(name) or {"integer": 7, "number": 7.5, "boolean": not default, "text": "x", "path": "p"}[kind]
 
 
 def test_the_reference_lists_every_setting_with_a_meaning() -> None:

@@ -19,6 +19,7 @@ from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.rpc import observation
 from streamgauge_server.rpc.context import current_call, current_caller
 from streamgauge_server.rpc.scopes import METHOD_SCOPES, OPEN
+from streamgauge_server.rpc.waits import METHOD_WAITS
 from structlog.testing import capture_logs
 
 from tests.rpc.serving import Start, refused
@@ -270,6 +271,26 @@ async def test_calls_expire_one_after_the_other_and_finished_ones_not_at_all(ser
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await bare.unary("First")
         assert info(caught.value).reason == "DEADLINE_EXCEEDED"
+
+
+async def test_a_method_that_may_wait_has_its_own_limit(serve: Any) -> None:
+    gates = {name: Gate() for name in ("Wait", "Plain")}
+    handlers = {name: unary(gate.handle) for name, gate in gates.items()}
+    async with serve(handlers, max_call_seconds=0.05, waits={"Wait": 0.25}) as bare:
+        waiting = asyncio.ensure_future(bare.unary("Wait"))
+        await gates["Wait"].entered.wait()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await bare.unary("Plain")
+        assert info(caught.value).metadata["limit_seconds"] == "0.05"
+        assert not waiting.done()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await waiting
+        assert info(caught.value).metadata["limit_seconds"] == "0.3"
+
+
+async def test_every_method_that_may_wait_is_served(app: App) -> None:
+    assert app.interceptor is not None
+    assert METHOD_WAITS.keys() <= set(app.interceptor.methods)
 
 
 async def test_the_servers_limit_holds_although_the_caller_allows_more(serve: Any) -> None:

@@ -6,6 +6,7 @@ A test that takes `api` runs with the sync and with the asyncio client: `await d
 from __future__ import annotations
 
 import inspect
+import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -48,3 +49,12 @@ async def pages(pager: Any) -> list[Any]:
         return [page async for page in pager.pages()]
     found: Iterator[Any] = pager.pages()
     return list(found)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on which nobody listens, for a server that goes and comes back."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

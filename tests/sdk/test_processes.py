@@ -273,3 +273,34 @@ def test_forks_amid_the_calls_of_many_threads_leave_children_that_work(server: t
             thread.join()
         """,
     )
+
+
+def test_a_fork_amid_a_watch_leaves_the_child_working_and_the_watch_loses_nothing(
+    server: testing.RunningServer,
+) -> None:
+    run(
+        server,
+        """
+        client = Client(target)
+        seen, began, ended = [], threading.Event(), threading.Event()
+        def watch():
+            with client.jobs.watch() as changes:
+                next(changes.messages())
+                began.set()
+                for change in changes:
+                    seen.append(change.job)
+                    if len(seen) == 30:
+                        break
+            ended.set()
+        threading.Thread(target=watch, daemon=True).start()
+        assert began.wait(20)
+        for number in range(30):
+            pid = os.fork()
+            if not pid:
+                client.jobs.report(f"jobs/j{number}", "running")
+                os._exit(0)
+            wait(pid)
+        assert ended.wait(20)
+        assert seen == [f"jobs/j{number}" for number in range(30)], seen
+        """,
+    )

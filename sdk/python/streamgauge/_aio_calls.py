@@ -18,7 +18,7 @@ from streamgauge import _forks, _retry
 from streamgauge._connection import Connection
 from streamgauge._method import Deserializer, Metadata, Method, Serializer, inherited, or_none
 from streamgauge._service_config import RetryPolicy, ServiceConfig, load
-from streamgauge.errors import from_rpc_error
+from streamgauge.errors import StreamgaugeError, from_rpc_error
 
 logger = logging.getLogger("streamgauge")
 
@@ -220,6 +220,12 @@ class AsyncAnswers(AsyncIterator[Any]):
             response = await self._call.read()
         except grpc.aio.AioRpcError as cause:
             raise from_rpc_error(cause) from cause
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The call was ended, not the task that waits for it: by `cancel`, or with the channel.
+            raise StreamgaugeError("the call was cancelled", code=grpc.StatusCode.CANCELLED) from None
         if response is grpc.aio.EOF:
             raise StopAsyncIteration
         return response

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from grpc.experimental import ChannelOptions
 
 from streamgauge import _forks, _retry
 from streamgauge._connection import Connection
 from streamgauge._method import Deserializer, Metadata, Method, Serializer, inherited, or_none
 from streamgauge._service_config import RetryPolicy, ServiceConfig, load
-from streamgauge.errors import from_rpc_error
+from streamgauge.errors import StreamgaugeError, UnavailableError, from_rpc_error
 
 logger = logging.getLogger("streamgauge")
 
@@ -37,9 +38,11 @@ class Clock:
 def open_channel(connection: Connection) -> grpc.Channel:
     """Returns a new channel. Nothing is sent before the first call."""
     credentials = connection.credentials()
+    # A stream is read by the thread that waits for it, not by one of gRPC's own, of which a fork would know nothing.
+    options = [*connection.channel_options(), (ChannelOptions.SingleThreadedUnaryStream, 1)]
     if credentials is None:
-        return grpc.insecure_channel(connection.target, connection.channel_options())
-    return grpc.secure_channel(connection.target, credentials, connection.channel_options())
+        return grpc.insecure_channel(connection.target, options)
+    return grpc.secure_channel(connection.target, credentials, options)
 
 
 class CallingChannel:
@@ -221,21 +224,34 @@ class StreamCall(Method[CallingChannel]):
 
 
 class Answers(Iterator[Any]):
-    """The responses of a call under way. `cancel` ends it, also from another thread."""
+    """The responses of a call under way. `cancel` ends it, also from another thread; so does a fork."""
 
     def __init__(self, call: Any) -> None:
         self._call = call
+        self._ended_by: StreamgaugeError | None = None
+        _forks.gate.add(self)
 
     def __next__(self) -> Any:
         """Returns the next response; StopIteration when the server has ended the call. StreamgaugeError."""
         try:
-            return next(self._call)
+            with _forks.gate:
+                return next(self._call)
         except grpc.RpcError as cause:
-            raise from_rpc_error(cause) from cause
+            # A call that was ended here knows no trailing metadata.
+            raise self._ended_by or from_rpc_error(cause) from cause
 
     def cancel(self) -> None:
         """Ends the call; whoever waits for a response gets CANCELLED. What has ended stays as it is."""
-        self._call.cancel()
+        self._end(StreamgaugeError("the call was cancelled", code=grpc.StatusCode.CANCELLED))
+
+    def interrupt(self) -> None:
+        """Ends the call, which may be made again: whoever waits for a response gets UNAVAILABLE."""
+        self._end(UnavailableError("a fork of the process ended the call", code=grpc.StatusCode.UNAVAILABLE))
+
+    def _end(self, error: StreamgaugeError) -> None:
+        if not self._call.done():
+            self._ended_by = error
+            self._call.cancel()
 
 
 class AnswersCall(Method[CallingChannel]):

@@ -24,6 +24,13 @@ class ForkAware(Protocol):
         """Drops what does not survive a fork. Called in the child, where one thread runs and nothing may block."""
 
 
+class Interruptible(Protocol):
+    """A call that may last for ever, so that a fork cannot wait for it."""
+
+    def interrupt(self) -> None:
+        """Ends the call: whoever waits for it gets an error after which it may be made again."""
+
+
 class Gate:
     """Keeps forks and calls apart: `with gate:` around a call. A fork waits for those inside and holds back others."""
 
@@ -34,6 +41,7 @@ class Gate:
         self._changed = threading.Condition()
         self._inside = 0
         self._forks = 0
+        self._endless: weakref.WeakSet[Interruptible] = weakref.WeakSet()
 
     def __enter__(self) -> None:
         with self._changed:
@@ -49,10 +57,17 @@ class Gate:
             if not self._inside:
                 self._changed.notify_all()
 
+    def add(self, call: Interruptible) -> None:
+        """Has a call interrupted by every fork for as long as it lives."""
+        with self._changed:
+            self._endless.add(call)
+
     def close(self) -> None:
         """Closes the gate and waits until nobody is inside, or `GATE_SECONDS`. Before a fork."""
         self._changed.acquire()
         self._forks += 1
+        for call in list(self._endless):
+            call.interrupt()
         self._changed.wait_for(lambda: not self._inside, GATE_SECONDS)
 
     def open(self) -> None:

@@ -10,7 +10,9 @@ from typing import Any, Self
 from streamgauge._aio_calls import AsyncCallingChannel
 from streamgauge._connection import DEFAULT_TARGET, CertificatePair, Connection, Tls, Token, from_env
 from streamgauge._stubs import AsyncStubs
+from streamgauge.aio_jobs import AsyncJobs
 from streamgauge.assets import AsyncAssets
+from streamgauge.job_types import AsyncJobTypes
 from streamgauge.metrics import AsyncMetrics
 from streamgauge.server import AsyncServer
 from streamgauge.sources import AsyncSources
@@ -51,6 +53,8 @@ class AsyncClient:
         self.sources = AsyncSources(self.stubs.sources)
         self.metrics = AsyncMetrics(self.stubs.metrics)
         self.assets = AsyncAssets(self.stubs.assets, channel)
+        self.jobs = AsyncJobs(self.stubs.jobs)
+        self.job_types = AsyncJobTypes(self.stubs.jobs)
         self.tokens = AsyncTokens(self.stubs.tokens)
         self.server = AsyncServer(self.stubs.server)
 

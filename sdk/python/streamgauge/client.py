@@ -11,6 +11,8 @@ from streamgauge._calls import CallingChannel
 from streamgauge._connection import DEFAULT_TARGET, CertificatePair, Connection, Tls, Token, from_env
 from streamgauge._stubs import Stubs
 from streamgauge.assets import Assets
+from streamgauge.job_types import JobTypes
+from streamgauge.jobs import Jobs
 from streamgauge.metrics import Metrics
 from streamgauge.server import Server
 from streamgauge.sources import Sources
@@ -41,6 +43,8 @@ class Client:
         sources: Streaming sources and their metrics.
         metrics: Writing and reading metrics of any subject.
         assets: Data assets and the metrics that are emitted on them.
+        jobs: Jobs, their runs, state and exceptions; stopping them; reports of runners.
+        job_types: The kinds of jobs.
         tokens: Access tokens.
         server: What the server says of itself.
         stubs: The generated stubs, for what this class does not offer.
@@ -71,6 +75,8 @@ class Client:
         self.sources = Sources(self.stubs.sources)
         self.metrics = Metrics(self.stubs.metrics)
         self.assets = Assets(self.stubs.assets, channel)
+        self.jobs = Jobs(self.stubs.jobs)
+        self.job_types = JobTypes(self.stubs.jobs)
         self.tokens = Tokens(self.stubs.tokens)
         self.server = Server(self.stubs.server)
 

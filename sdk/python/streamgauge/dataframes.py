@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from streamgauge.asset_metrics import AssetLatestResult, AssetMoment, Emit
     from streamgauge.frames import Frame
+    from streamgauge.job_results import Job, JobException
     from streamgauge.results import Column, LatestValue, QueryResult, TimeSeries, TimeSummary
 
 _DTYPES = {
@@ -154,6 +155,50 @@ def from_asset_latest(result: AssetLatestResult) -> pandas.DataFrame:
     )
     keys = [[asset for asset, _ in rows], [value.name for _, value in rows]]
     frame.index = pd.MultiIndex.from_arrays(keys, names=["asset", "metric"])
+    return frame
+
+
+def from_jobs(jobs: Sequence[Job]) -> pandas.DataFrame:
+    """Returns a row per job, with what its run is doing; cells of a job without a run are missing."""
+    pd = _pandas()
+    runs = [job.run for job in jobs]
+    tasks = [None if run is None else run.tasks for run in runs]
+    texts: dict[str, list[str | None]] = {
+        "job_name": [job.job_name for job in jobs],
+        "cluster": [job.cluster for job in jobs],
+        "job_type": [job.job_type for job in jobs],
+        "state": [None if run is None else run.state.value for run in runs],
+        "run_id": [None if run is None else run.run_id for run in runs],
+        "error": [None if run is None else run.error for run in runs],
+    }
+    columns = {name: _array(values, ValueType.STRING) for name, values in texts.items()}
+    for name in ("lost", "degraded", "flapping"):
+        columns[name] = _array([None if run is None else getattr(run, name) for run in runs], ValueType.BOOL)
+    for name in ("start_time", "end_time", "observe_time"):
+        times = [None if run is None else getattr(run, name) for run in runs]
+        columns[name] = pd.array(times, dtype="datetime64[us, UTC]")
+    durations = [None if run is None else run.duration for run in runs]
+    columns["duration"] = pd.array(durations, dtype="timedelta64[us]")
+    restarts = [None if run is None else run.restart_count for run in runs]
+    columns["restart_count"] = _array(restarts, ValueType.INT64)
+    for name in ("running", "finished", "total"):
+        counts = [None if count is None else getattr(count, name) for count in tasks]
+        columns[f"tasks_{name}"] = _array(counts, ValueType.INT64)
+    index = pd.Index([job.name for job in jobs], name="job", dtype="object")
+    frame: pandas.DataFrame = pd.DataFrame(columns, index=index)
+    return frame
+
+
+def from_job_exceptions(exceptions: Sequence[JobException]) -> pandas.DataFrame:
+    """Returns a row per exception in the order of the answer."""
+    pd = _pandas()
+    names = ("exception_class", "summary", "task", "endpoint", "stacktrace")
+    columns = {"time": pd.array([error.time for error in exceptions], dtype="datetime64[us, UTC]")}
+    for name in names:
+        columns[name] = _array([getattr(error, name) for error in exceptions], ValueType.STRING)
+    causes = [None if error.cause is None else error.cause.summary for error in exceptions]
+    columns["cause"] = _array(causes, ValueType.STRING)
+    frame: pandas.DataFrame = pd.DataFrame(columns)
     return frame
 
 

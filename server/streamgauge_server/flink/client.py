@@ -75,6 +75,11 @@ class FlinkClient:
     ) -> None:
         await self.close()
 
+    @property
+    def requests_sent(self) -> int:
+        """How many requests this client has sent: what it has cost the cluster."""
+        return self._transport.sent
+
     async def close(self) -> None:
         """Closes all connections."""
         await self._transport.close()

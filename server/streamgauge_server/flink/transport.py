@@ -57,6 +57,8 @@ class Transport:
         if not self._base_urls:
             raise ValueError("a cluster needs an address")
         self._preferred = 0
+        self.sent = 0
+        """How many requests have been sent."""
         # Waiting for a free connection must not count as the cluster's slowness.
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._max_body = max_body
@@ -105,6 +107,7 @@ class Transport:
         yield from (index for index in range(len(self._base_urls)) if index != first)
 
     async def _attempt(self, method: str, url: str, body: Mapping[str, object] | None) -> object:
+        self.sent += 1
         try:
             async with (
                 self._slots,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from uuid import UUID, uuid5
 
 
 class JobState(IntEnum):
@@ -33,6 +34,14 @@ class JobOutcome(IntEnum):
     CANCELED = 3
 
 
+class StatusOrigin(IntEnum):
+    """Where a status comes from; the contract's numbers."""
+
+    LIVE = 1
+    """The cluster was asked for this answer."""
+    STORED = 2
+
+
 OUTCOMES = {
     JobState.FINISHED: JobOutcome.COMPLETED,
     JobState.FAILED: JobOutcome.FAILED,
@@ -44,6 +53,10 @@ OUTCOMES = {
 def job_state(text: str) -> JobState:
     """Returns the state of a name as Flink writes it, OTHER for one that is not known."""
     return JobState.__members__.get(text, JobState.OTHER)
+
+
+FLAPPING_RESTARTS = 3
+FLAPPING_MICROS = 600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,10 @@ class JobRun:
         tasks = self.tasks
         return self.state == JobState.RUNNING and tasks is not None and tasks.running + tasks.finished < tasks.total
 
+    def flapping(self, now: int) -> bool:
+        """Tells whether it restarted at least 3 times in the 10 minutes before a moment."""
+        return sum(now - FLAPPING_MICROS < time for time in self.recent_restarts) >= FLAPPING_RESTARTS
+
 
 def status_order(run: JobRun) -> tuple[bool, bool, int, str]:
     """Sorts the runs of a job: the greatest is the one that its status tells of.
@@ -147,6 +164,14 @@ class Job:
     create_time: int
     update_time: int
     run: JobRun | None = None
+
+
+_NAMES = UUID("7a5b7ac6-51c5-4a6d-8a43-5d4f6c1f0c3e")
+
+
+def derived_id(cluster: str, job_name: str) -> str:
+    """Returns the id of a job whose name cannot be one: always the same for a name on a cluster ("" for none)."""
+    return str(uuid5(_NAMES, f"{cluster}\n{job_name}"))
 
 
 JOB_CHANGEABLE = ("job_name", "job_type", "labels")

@@ -26,6 +26,7 @@ class Limits:
     max_emit_future_seconds: int = _limit(
         86_400, "seconds", "How far ahead of the server's clock the moment of an emit on an asset may be."
     )
+    max_stacktrace_bytes: int = _limit(65_536, "bytes", "What is kept of the text of one exception of a job.")
     max_urn_bytes: int = _limit(4_096, "bytes", "Size of the URN of an asset.")
     max_subjects_per_tenant: int = _limit(1_000_000, "subjects", "Subjects of one tenant, parts not counted.")
     max_parts_per_subject: int = _limit(10_000, "parts", "Parts of one subject.")

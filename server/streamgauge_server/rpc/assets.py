@@ -8,11 +8,10 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.duration_pb2 import Duration
 from streamgauge.v1 import asset_metric_service_pb2 as pb
 from streamgauge.v1 import asset_metric_service_pb2_grpc as pb_grpc
 
-from streamgauge_server.model.clock import MICROS_PER_SECOND, MIN_MICROS
+from streamgauge_server.model.clock import MIN_MICROS
 from streamgauge_server.model.entities import ASSET_CHANGEABLE, Asset
 from streamgauge_server.model.errors import DomainError, Reason, Violation
 from streamgauge_server.model.names import SubjectName
@@ -144,7 +143,7 @@ class AssetMetricServicer(pb_grpc.AssetMetricServiceServicer):
                 convert.fill_sample(metric.value, value)
                 metric.value_type = asset_type_of(value).value  # type: ignore[assignment]
                 convert.fill_timestamp(metric.time, time)
-                _fill_duration(metric.age, age)
+                convert.fill_duration(metric.age, age)
         return message
 
     async def DeleteAssetMetrics(  # noqa: N802
@@ -278,14 +277,6 @@ def _fill_metric(message: pb.AssetMetricValue, name: str, value: Scalar) -> None
     message.name = name
     convert.fill_sample(message.value, value)
     message.value_type = asset_type_of(value).value  # type: ignore[assignment]
-
-
-def _fill_duration(message: Duration, micros: int) -> None:
-    """Fills an empty duration; both of its members have the sign of the whole."""
-    seconds, rest = divmod(abs(micros), MICROS_PER_SECOND)
-    sign = -1 if micros < 0 else 1
-    message.seconds = sign * seconds
-    message.nanos = sign * rest * 1000
 
 
 def _range(

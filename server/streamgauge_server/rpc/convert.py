@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 import numpy as np
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from streamgauge.v1 import common_pb2, metrics_service_pb2, source_service_pb2
@@ -296,6 +297,15 @@ def fill_timestamp(message: Timestamp, time: int) -> None:
     # Windows may end after the last moment that there is: it stands for them.
     message.seconds, rest = divmod(min(time, MAX_MICROS - 1), MICROS_PER_SECOND)
     message.nanos = rest * 1000
+
+
+def fill_duration(message: Duration, micros: int) -> None:
+    """Fills an empty duration; both of its members have the sign of the whole."""
+    seconds, rest = divmod(abs(micros), MICROS_PER_SECOND)
+    sign = -1 if micros < 0 else 1
+    message.SetInParent()
+    message.seconds = sign * seconds
+    message.nanos = sign * rest * 1000
 
 
 def fields_of(message: Any, names: Iterable[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ AUTHENTICATED = "authenticated"
 """Any valid token; the service itself checks scopes where they depend on the request."""
 
 _READ_SOURCES, _WRITE_SOURCES, _ADMIN = "read:source_metrics", "write:source_metrics", "admin"
+_READ_JOBS, _WRITE_JOBS, _STOP_JOBS = "read:jobs", "write:jobs", "stop:jobs"
 _READ_ASSETS, _WRITE_ASSETS = "read:asset_metrics", "write:asset_metrics"
 _READ_TYPES, _WRITE_TYPES = "read:metric_types", "write:metric_types"
 
@@ -19,6 +20,22 @@ METHOD_SCOPES: dict[str, str] = {
     "/streamgauge.v1.SourceService/DeleteSource": _WRITE_SOURCES,
     "/streamgauge.v1.SourceService/ReportIngests": _WRITE_SOURCES,
     "/streamgauge.v1.SourceService/GetSourceMetrics": _READ_SOURCES,
+    "/streamgauge.v1.JobService/CreateJob": _WRITE_JOBS,
+    "/streamgauge.v1.JobService/GetJob": _READ_JOBS,
+    "/streamgauge.v1.JobService/ListJobs": _READ_JOBS,
+    "/streamgauge.v1.JobService/UpdateJob": _WRITE_JOBS,
+    "/streamgauge.v1.JobService/DeleteJob": _WRITE_JOBS,
+    "/streamgauge.v1.JobService/ListJobRuns": _READ_JOBS,
+    "/streamgauge.v1.JobService/GetJobStatus": _READ_JOBS,
+    "/streamgauge.v1.JobService/GetJobStatusAndMetrics": _READ_JOBS,
+    "/streamgauge.v1.JobService/ListJobExceptions": _READ_JOBS,
+    "/streamgauge.v1.JobService/StopJob": _STOP_JOBS,
+    "/streamgauge.v1.JobService/WatchJobs": _READ_JOBS,
+    "/streamgauge.v1.JobService/ReportJob": _WRITE_JOBS,
+    "/streamgauge.v1.JobService/CreateJobType": _WRITE_JOBS,
+    "/streamgauge.v1.JobService/GetJobType": _READ_JOBS,
+    "/streamgauge.v1.JobService/ListJobTypes": _READ_JOBS,
+    "/streamgauge.v1.JobService/UpdateJobType": _WRITE_JOBS,
     "/streamgauge.v1.AssetMetricService/EmitAssetMetrics": _WRITE_ASSETS,
     "/streamgauge.v1.AssetMetricService/BatchEmitAssetMetrics": _WRITE_ASSETS,
     "/streamgauge.v1.AssetMetricService/EmitAssetMetric": _WRITE_ASSETS,

@@ -11,6 +11,7 @@ from streamgauge.v1 import server_service_pb2_grpc as pb_grpc
 
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc.context import current_caller
+from streamgauge_server.rpc.convert_jobs import cluster_message
 from streamgauge_server.services.server_info import ServerInfoReader
 
 
@@ -36,4 +37,5 @@ class ServerInfoServicer(pb_grpc.ServerServiceServicer):
             scopes=sorted(info.caller.scopes),
             server_time=convert.timestamp(info.server_time),
             start_time=convert.timestamp(info.start_time),
+            clusters=map(cluster_message, info.clusters),
         )

@@ -65,17 +65,49 @@ class RequestContextStep:
         return in_context
 
 
+class _Cap:
+    """A bound on the time of calls, and the calls under way that it bounds.
+
+    They all have the same time, so the first to begin is the first to expire: one timer for all of them, where a timer
+    per call would cost more than all other steps.
+    """
+
+    def __init__(self, seconds: float, expire: Callable[[asyncio.Task[Any]], None]) -> None:
+        """`expire` is called with the task of a call that takes longer."""
+        self.seconds = seconds
+        self._expire_task = expire
+        self._expiries: dict[asyncio.Task[Any], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, task: asyncio.Task[Any]) -> None:
+        loop = task.get_loop()
+        self._expiries[task] = expiry = loop.time() + self.seconds
+        if self._timer is None:
+            self._timer = loop.call_at(expiry, self._expire, loop)
+
+    def end(self, task: asyncio.Task[Any]) -> None:
+        self._expiries.pop(task, None)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        for task, expiry in list(self._expiries.items()):
+            if expiry > now:
+                self._timer = loop.call_at(expiry, self._expire, loop)
+                break
+            del self._expiries[task]
+            self._expire_task(task)
+
+
 class DeadlineStep:
     """Bounds the time of a call: unary ones by the server's cap, streams by the server's stop."""
 
     name = "deadline"
 
-    def __init__(self, max_call_seconds: float) -> None:
-        self._cap = max_call_seconds
-        # Every call has the same time, so the first to begin is the first to expire: one timer for all of them, where
-        # a timer per call would cost more than all other steps.
-        self._expiries: dict[asyncio.Task[Any], float] = {}
-        self._timer: asyncio.TimerHandle | None = None
+    def __init__(self, max_call_seconds: float, waits: Mapping[str, float] | None = None) -> None:
+        """`waits` has the methods whose calls may wait for something: how many seconds beyond the cap, by full name."""
+        self._waits = waits or {}
+        self._caps = {extra: _Cap(max_call_seconds + extra, self._stop_task) for extra in {0.0, *self._waits.values()}}
         self._streams: set[asyncio.Task[Any]] = set()
         self._stopped: set[asyncio.Task[Any]] = set()
         """Tasks that this step has cancelled."""
@@ -85,19 +117,20 @@ class DeadlineStep:
         """Ends all streams with SHUTTING_DOWN, and every stream that begins from now on. Unary calls go on."""
         self._draining = True
         for task in self._streams - self._stopped:
-            self._stopped.add(task)
-            task.cancel()
+            self._stop_task(task)
 
     def wrap(self, method: Method, call_next: Handler) -> Handler:
         """Returns the handler with the bound that fits the kind of call."""
-        return self._until_drained(call_next) if method.streaming else self._capped(call_next)
+        if method.streaming:
+            return self._until_drained(call_next)
+        return self._capped(call_next, self._caps[self._waits.get(method.name, 0.0)])
 
-    def _capped(self, call_next: Handler) -> Handler:
-        cap = self._cap
+    def _capped(self, call_next: Handler, cap: _Cap) -> Handler:
+        seconds = cap.seconds
 
         async def capped(call: Call, request: Any, context: ServicerContext) -> Any:
             remaining = context.time_remaining()
-            if remaining is not None and remaining <= cap:
+            if remaining is not None and remaining <= seconds:
                 # At the caller's own deadline gRPC cancels this task, and the caller has its status without us.
                 try:
                     return await call_next(call, request, context)
@@ -105,15 +138,15 @@ class DeadlineStep:
                     _note_cancellation(call, context)
                     raise
             task = _current_task()
-            self._begin(task, cap)
+            cap.begin(task)
             try:
                 return await call_next(call, request, context)
             except asyncio.CancelledError:
                 if not self._take_back(task, call, context):
                     raise
-                await fail(context, call, _too_long(cap))
+                await fail(context, call, _too_long(seconds))
             finally:
-                self._expiries.pop(task, None)
+                cap.end(task)
                 self._stopped.discard(task)
 
         return capped
@@ -129,22 +162,9 @@ class DeadlineStep:
         task.uncancel()
         return True
 
-    def _begin(self, task: asyncio.Task[Any], cap: float) -> None:
-        loop = task.get_loop()
-        self._expiries[task] = expiry = loop.time() + cap
-        if self._timer is None:
-            self._timer = loop.call_at(expiry, self._expire, loop)
-
-    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
-        now = loop.time()
-        for task, expiry in list(self._expiries.items()):
-            if expiry > now:
-                self._timer = loop.call_at(expiry, self._expire, loop)
-                break
-            del self._expiries[task]
-            self._stopped.add(task)
-            task.cancel()
+    def _stop_task(self, task: asyncio.Task[Any]) -> None:
+        self._stopped.add(task)
+        task.cancel()
 
     def _until_drained(self, call_next: Handler) -> Handler:
         async def until_drained(call: Call, request: Any, context: ServicerContext) -> Any:

@@ -141,6 +141,11 @@ def job_type_id(name: str, field: str) -> tuple[str, Violation | None]:
     return id_, None
 
 
+def type_id(name: str) -> str:
+    """Returns the id in a resource name of a job type, which was found right; empty for none."""
+    return name.removeprefix(_COLLECTION)
+
+
 def _problems(fields: Mapping[str, Any]) -> list[Violation]:
     """Returns what is wrong with the fields of a job type that are given."""
     return [

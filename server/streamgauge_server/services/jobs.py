@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from streamgauge_server.model.entities import Caller
@@ -14,7 +14,7 @@ from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import COLLECTIONS, MAX_NAME_BYTES, SubjectName, id_problem, text_problem
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.services.auth import require_scope
-from streamgauge_server.services.job_types import job_type_id
+from streamgauge_server.services.job_types import job_type_id, type_id
 from streamgauge_server.services.labels import label_filter, label_filter_problems, label_problems
 from streamgauge_server.services.page_tokens import (
     damaged_token,
@@ -25,13 +25,13 @@ from streamgauge_server.services.page_tokens import (
     token_for,
 )
 from streamgauge_server.services.subject_registry import SubjectRegistry
-from streamgauge_server.storage.jobs import JobFilter
+from streamgauge_server.storage.jobs import JobFilter, page_key
 from streamgauge_server.storage.store import Store
 
 READ, WRITE = "read:jobs", "write:jobs"
 MAX_JOB_NAME = 255
 
-_PREFIX = COLLECTIONS[SubjectKind.JOB] + "/"
+JOB_PREFIX = COLLECTIONS[SubjectKind.JOB] + "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class JobCatalog:
             job_id or str(uuid.uuid4()),
             fields.get("job_name", ""),
             fields.get("cluster", ""),
-            _type_id(fields.get("job_type", "")),
+            type_id(fields.get("job_type", "")),
             fields.get("labels", {}),
         )
         return await self._store.jobs.create(caller.tenant, job, limits=self._limits)
@@ -96,7 +96,8 @@ class JobCatalog:
             DomainError: SCOPE_MISSING, INVALID_FIELD, JOB_NOT_FOUND, JOB_AMBIGUOUS.
         """
         require_scope(caller, READ)
-        return await self.resolve(caller, job)
+        found = await self.resolve(caller, job)
+        return found if found.run is None else replace(found, run=(await self._observed(caller, [found.run]))[0])
 
     async def resolve(self, caller: Caller, job: str) -> Job:
         """Returns the job that field `job` of a request names: resource name, id, id of a run, or the runner's name.
@@ -106,11 +107,8 @@ class JobCatalog:
         Raises:
             DomainError: INVALID_FIELD, JOB_NOT_FOUND, JOB_AMBIGUOUS.
         """
-        if job.startswith(_PREFIX):
-            id_ = job.removeprefix(_PREFIX)
-            if problem := id_problem(id_):
-                raise invalid([Violation("job", f"after '{_PREFIX}' {problem}")])
-            return await self._store.jobs.get(caller.tenant, id_)
+        if job.startswith(JOB_PREFIX):
+            return await self._store.jobs.get(caller.tenant, _id(job))
         if problem := name_problem(job, required=True):
             raise invalid([Violation("job", problem)])
         found = await self._store.jobs.find(caller.tenant, job)
@@ -118,30 +116,46 @@ class JobCatalog:
             raise DomainError(Reason.JOB_NOT_FOUND, f"there is no job {job!r}", metadata={"name": job})
         active = [one for one in found if one.run is not None and one.run.active] or found
         if len(active) > 1:
-            names = ", ".join(f"{_PREFIX}{one.id}" for one in active[:10])
+            names = ", ".join(f"{JOB_PREFIX}{one.id}" for one in active[:10])
             raise DomainError(Reason.JOB_AMBIGUOUS, f"several jobs are called {job!r}: {names}", metadata={"name": job})
         return active[0]
 
-    async def overview(self, caller: Caller, asked: JobsAsked, *, page_size: int, page_token: str) -> Overview:
+    async def resolve_id(self, caller: Caller, job: str) -> str:
+        """Returns the id of the job that field `job` of a request names; one that has the id itself is not looked up.
+
+        Raises:
+            DomainError: as `resolve`.
+        """
+        return _id(job) if job.startswith(JOB_PREFIX) else (await self.resolve(caller, job)).id
+
+    async def overview(
+        self,
+        caller: Caller,
+        asked: JobsAsked,
+        *,
+        page_size: int,
+        page_token: str,
+        problems: Sequence[Violation] = (),
+    ) -> Overview:
         """Returns a page of jobs, those that started last first, with counts over all of them.
 
         Raises:
             DomainError: SCOPE_MISSING, INVALID_FIELD, PAGE_TOKEN_MISMATCH.
         """
         require_scope(caller, READ)
-        problems = [*page_size_problems(page_size), *label_filter_problems(asked.labels)]
+        found_wrong = [*page_size_problems(page_size), *problems, *label_filter_problems(asked.labels)]
         if problem := text_problem(asked.cluster, MAX_NAME_BYTES):
-            problems.append(Violation("cluster", problem))
-        type_id, wrong = job_type_id(asked.job_type, "job_type") if asked.job_type else ("", None)
+            found_wrong.append(Violation("cluster", problem))
+        of_type, wrong = job_type_id(asked.job_type, "job_type") if asked.job_type else ("", None)
         if wrong is not None:
-            problems.append(wrong)
-        if problems:
-            raise invalid(problems)
+            found_wrong.append(wrong)
+        if found_wrong:
+            raise invalid(found_wrong)
         only = JobFilter(
             active_only=asked.active_only,
             states=tuple(asked.states),
             cluster=asked.cluster,
-            job_type=type_id,
+            job_type=of_type,
             labels=label_filter(asked.labels),
         )
         size = page_size_of(page_size)
@@ -156,9 +170,14 @@ class JobCatalog:
         page = found[:size]
         token = ""
         if len(found) > size:
-            last = page[-1]
-            token = token_for(digest, [str((last.run and last.run.start_time) or 0), last.id])
-        return Overview(page, token, counts, clusters)
+            start, id_ = page_key(page[-1])
+            token = token_for(digest, [str(start), id_])
+        polled = _polled(clusters)
+        observed = [
+            job if job.run is None else replace(job, run=as_observed(job.run, polled.get(job.run.cluster)))
+            for job in page
+        ]
+        return Overview(observed, token, counts, clusters)
 
     async def update(
         self, caller: Caller, name: str, changes: Mapping[str, Any], etag: str, problems: Sequence[Violation] = ()
@@ -176,8 +195,8 @@ class JobCatalog:
             raise invalid(found)
         stored = dict(changes)
         if "job_type" in stored:
-            stored["job_type"] = _type_id(stored["job_type"])
-        return await self._store.jobs.update(caller.tenant, name.removeprefix(_PREFIX), stored, etag=etag)
+            stored["job_type"] = type_id(stored["job_type"])
+        return await self._store.jobs.update(caller.tenant, name.removeprefix(JOB_PREFIX), stored, etag=etag)
 
     async def delete(self, caller: Caller, name: str, etag: str) -> None:
         """Deletes a job with its runs, exceptions and metrics.
@@ -188,7 +207,7 @@ class JobCatalog:
         require_scope(caller, WRITE)
         if wrong := _name_violation(name, "job"):
             raise invalid([wrong])
-        id_ = name.removeprefix(_PREFIX)
+        id_ = name.removeprefix(JOB_PREFIX)
         await self._store.jobs.delete(caller.tenant, id_, etag=etag)
         self._subjects.forget_name(caller.tenant, SubjectName(SubjectKind.JOB, id_))
 
@@ -210,7 +229,37 @@ class JobCatalog:
             limit=size + 1,
         )
         page = found[:size]
-        return page, token_for(digest, [str(page[-1].ordinal)]) if len(found) > size else ""
+        token = token_for(digest, [str(page[-1].ordinal)]) if len(found) > size else ""
+        return await self._observed(caller, page), token
+
+    async def _observed(self, caller: Caller, runs: Sequence[JobRun]) -> list[JobRun]:
+        """Returns runs as last observed."""
+        if not any(run.active and run.cluster for run in runs):
+            return list(runs)
+        polled = _polled(await self._store.collectors.statuses(caller.tenant))
+        return [as_observed(run, polled.get(run.cluster)) for run in runs]
+
+
+def _polled(clusters: Sequence[ClusterStatus]) -> dict[str, int | None]:
+    """Returns when each cluster last answered its collector."""
+    return {status.cluster: status.last_success_time for status in clusters}
+
+
+def as_observed(run: JobRun, polled: int | None) -> JobRun:
+    """Returns a run as last observed: each poll of its cluster (the last one was at `polled`) observes active runs."""
+    return replace(run, observe_time=polled) if run.active and polled is not None and polled > run.observe_time else run
+
+
+def _id(job: str) -> str:
+    """Returns the id in a resource name.
+
+    Raises:
+        DomainError: INVALID_FIELD.
+    """
+    id_ = job.removeprefix(JOB_PREFIX)
+    if problem := id_problem(id_):
+        raise invalid([Violation("job", f"after '{JOB_PREFIX}' {problem}")])
+    return id_
 
 
 def name_problem(job_name: str, *, required: bool = False) -> str | None:
@@ -237,13 +286,9 @@ def _problems(fields: Mapping[str, Any]) -> list[Violation]:
 
 
 def _name_violation(name: str, field: str) -> Violation | None:
-    if name.startswith(_PREFIX) and not id_problem(name.removeprefix(_PREFIX)):
+    if name.startswith(JOB_PREFIX) and not id_problem(name.removeprefix(JOB_PREFIX)):
         return None
     return Violation(field, "must be the resource name of a job, 'jobs/{job}'")
-
-
-def _type_id(job_type: str) -> str:
-    return job_type_id(job_type, "")[0] if job_type else ""
 
 
 def _list_key(token: tuple[str, ...]) -> tuple[int, str] | None:

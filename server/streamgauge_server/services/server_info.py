@@ -6,15 +6,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from streamgauge_server.model.clock import Clock
-from streamgauge_server.model.entities import Caller
+from streamgauge_server.model.entities import READ_SCOPE, Caller
+from streamgauge_server.model.jobs import ClusterStatus
 from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.services.auth import Authenticator
 from streamgauge_server.storage.store import Store, StoreInfo
+
+READ_JOBS = READ_SCOPE[SubjectKind.JOB]
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """Version, limits in force, store and features of a server, and who is asking. Times in microseconds."""
+    """Version, limits in force, store and features of a server, and who is asking. Times in microseconds.
+
+    `clusters` are those that collectors poll for the caller's tenant, none for callers who may not read jobs.
+    """
 
     version: str
     limits: Limits
@@ -23,6 +30,7 @@ class ServerInfo:
     caller: Caller
     server_time: int
     start_time: int
+    clusters: Sequence[ClusterStatus] = ()
 
 
 class ServerInfoReader:
@@ -63,4 +71,5 @@ class ServerInfoReader:
             caller=caller,
             server_time=self._clock.now(),
             start_time=self._start_time,
+            clusters=await self._store.collectors.statuses(caller.tenant) if caller.may(READ_JOBS) else (),
         )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from streamgauge_server.model.jobs import JobRun, RunException, RunUpdate, StateChange
 from streamgauge_server.storage import tables
+from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.job_changes import list_changes, log_bounds, prune_changes, tenants_with_changes
 from streamgauge_server.storage.job_exceptions import MAX_EXCEPTIONS, list_exceptions
 from streamgauge_server.storage.job_run_rows import RUN_COLUMNS, read_run, read_vertices
 from streamgauge_server.storage.records import SubjectWrite
-from streamgauge_server.storage.run_updating import MAX_RUNS, update_runs
+from streamgauge_server.storage.run_updating import MAX_RUNS, find_runs, update_runs
 
 __all__ = ["MAX_EXCEPTIONS", "MAX_RUNS", "JobRuns"]
 
@@ -76,6 +77,14 @@ class JobRuns:
         row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else read_run(row, vertices=read_vertices(row.vertices))
 
+    async def get_many(self, keys: Collection[tuple[int, str]]) -> dict[tuple[int, str], JobRun]:
+        """Returns those of many runs that are known, by number of the job and run id; without vertices.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        return await self._database.read(lambda connection: find_runs(connection, keys)) if keys else {}
+
     async def active(self, tenant: str, cluster: str) -> list[tuple[int, JobRun]]:
         """Returns the runs on a cluster that a collector has to follow, with the numbers of their jobs.
 
@@ -89,6 +98,27 @@ class JobRuns:
         return await self._database.read(
             lambda connection: [(row.subject_id, read_run(row)) for row in connection.execute(query.order_by(_t.id))]
         )
+
+    async def find(self, tenant: str, cluster: str, run_ids: Collection[str]) -> dict[str, tuple[int, JobRun]]:
+        """Returns those runs of a cluster that are known, with the numbers of their jobs, by run id; without vertices.
+
+        Where several jobs have a run of one id, it is that of the job that was registered last.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+
+        def work(connection: Connection) -> dict[str, tuple[int, JobRun]]:
+            found: dict[str, tuple[int, JobRun]] = {}
+            for batch in batches(run_ids):
+                query = select(_t.subject_id, *RUN_COLUMNS).where(
+                    _t.tenant == tenant, _t.run_id.in_(batch), _t.cluster == cluster
+                )
+                rows = connection.execute(query.order_by(_t.subject_id))
+                found.update((row.run_id, (row.subject_id, read_run(row))) for row in rows)
+            return found
+
+        return await self._database.read(work)
 
     async def exceptions(self, run: int, *, after: tuple[int, str] | None = None, limit: int) -> list[RunException]:
         """Returns up to `limit` exceptions of a run, the newest first, that follow `after` (time and fingerprint).

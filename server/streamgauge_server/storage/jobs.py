@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from streamgauge_server.storage.catalogs import Catalog, etag_of
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.job_figures import move_job, remove_job
 from streamgauge_server.storage.job_run_rows import RUN_COLUMNS, read_run
+from streamgauge_server.storage.job_statuses import StoredStatus, read_status
 from streamgauge_server.storage.job_types import job_type_number, job_type_numbers
 from streamgauge_server.storage.subjects import SubjectKey, register
 from streamgauge_server.storage.tenants import lock_tenant
@@ -131,22 +132,47 @@ class Jobs:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        digits = text.replace("-", "").lower()
-        run_ids = {digits, text} if _FLINK_ID.fullmatch(digits) else set[str]()
+        return await self._database.read(lambda connection: self._find(connection, tenant, text))
 
-        def work(connection: Connection) -> builtins.list[Job]:
-            by_id = self._catalog.find(connection, tenant, text)
-            if by_id is not None:
-                return [by_id]
-            of_run = select(_runs.subject_id).where(_runs.tenant == tenant, _runs.run_id.in_(run_ids))
-            if numbers := set(connection.scalars(of_run.limit(FOUND_AT_MOST))) if run_ids else None:
-                jobs = self._catalog.entries(connection, _WITH_RUN.where(_t.subject_id.in_(numbers)))
-                return sorted(jobs, key=_start_order)
-            named = _WITH_RUN.where(_t.tenant == tenant, _t.job_name == text)
-            named = named.order_by(_t.start_order, _t.name).limit(FOUND_AT_MOST)
-            return self._catalog.entries(connection, named)
+    async def find_many(self, tenant: str, texts: Collection[str]) -> dict[str, builtins.list[Job]]:
+        """Returns for each of many texts what `find` returns for it, all as of one moment.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+
+        def work(connection: Connection) -> dict[str, builtins.list[Job]]:
+            found: dict[str, builtins.list[Job]] = {}
+            for batch in batches(texts):
+                named = _WITH_RUN.where(_t.tenant == tenant, _t.name.in_(batch))
+                found.update((job.id, [job]) for job in self._catalog.entries(connection, named))
+            return {text: found.get(text) or self._find(connection, tenant, text) for text in texts}
 
         return await self._database.read(work)
+
+    def _find(self, connection: Connection, tenant: str, text: str) -> builtins.list[Job]:
+        by_id = self._catalog.find(connection, tenant, text)
+        if by_id is not None:
+            return [by_id]
+        digits = text.replace("-", "").lower()
+        run_ids = {digits, text} if _FLINK_ID.fullmatch(digits) else set[str]()
+        of_run = select(_runs.subject_id).where(_runs.tenant == tenant, _runs.run_id.in_(run_ids))
+        if numbers := set(connection.scalars(of_run.limit(FOUND_AT_MOST))) if run_ids else None:
+            jobs = self._catalog.entries(connection, _WITH_RUN.where(_t.subject_id.in_(numbers)))
+            return sorted(jobs, key=_start_order)
+        named = _WITH_RUN.where(_t.tenant == tenant, _t.job_name == text)
+        named = named.order_by(_t.start_order, _t.name).limit(FOUND_AT_MOST)
+        return self._catalog.entries(connection, named)
+
+    async def status(self, tenant: str, id: str) -> StoredStatus:
+        """Returns a job with all that its status needs, as of one moment.
+
+        Raises:
+            DomainError: JOB_NOT_FOUND, STORE_UNAVAILABLE.
+        """
+        return await self._database.read(
+            lambda connection: read_status(connection, tenant, self._catalog.get(connection, tenant, id))
+        )
 
     async def of_cluster(self, tenant: str, cluster: str) -> builtins.list[Job]:
         """Returns all jobs of a cluster by id, without their runs.

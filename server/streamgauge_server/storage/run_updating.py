@@ -45,7 +45,7 @@ def update_runs(
     types = _job_types(connection, tenant, {update.job for update in updates})
     figures = RunFigures(database, connection, tenant, types, updates)
     append_within(database, connection, writes)
-    stored = _find_runs(connection, {(told.job, told.run_id) for told in updates})
+    stored = find_runs(connection, {(told.job, told.run_id) for told in updates})
     entries, changes = database.compute(connection, lambda: _merge_all(stored, updates, figures))
     _number(connection, entries, figures)
     kept_entries = [entry for entry in entries.values() if entry.kept]
@@ -72,7 +72,8 @@ def _job_types(connection: Connection, tenant: str, jobs: set[int]) -> dict[int,
     return found
 
 
-def _find_runs(connection: Connection, keys: Collection[tuple[int, str]]) -> dict[tuple[int, str], JobRun]:
+def find_runs(connection: Connection, keys: Collection[tuple[int, str]]) -> dict[tuple[int, str], JobRun]:
+    """Returns those of many runs that are known, by number of the job and run id; without vertices."""
     rows = select_by_keys(connection, (_t.subject_id, *RUN_COLUMNS), (_t.subject_id, _t.run_id), keys)
     return {(row.subject_id, row.run_id): read_run(row) for row in rows}
 

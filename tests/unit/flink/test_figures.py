@@ -11,7 +11,6 @@ from streamgauge_server.flink.figures import Readings, compute, questions
 from streamgauge_server.flink.job_details import JobDetails
 from streamgauge_server.flink.metric_values import Aggregate, parse_aggregates, parse_names, parse_values
 from streamgauge_server.flink.operators import sink_counts, source_counts
-from streamgauge_server.flink.totals import RunningTotal
 from streamgauge_server.model import job_catalog
 from streamgauge_server.model.values import MetricKind
 
@@ -237,16 +236,3 @@ def test_the_built_in_metrics_of_a_job_are_described_once() -> None:
     assert all(metric.unit and metric.description.endswith(".") for metric in job_catalog.JOB_METRICS)
     of_run = [metric.kind for metric in job_catalog.JOB_METRICS if metric.metric in job_catalog.OF_RUN]
     assert of_run == [MetricKind.COUNTER] * 3
-
-
-def test_totals_go_on_where_an_attempt_starts_from_zero() -> None:
-    total = RunningTotal()
-    for attempt, reading, value in [(10, 5, 5), (10, 9, 9), (20, 2, 11), (20, 12, 21), (30, 0, 21), (30, 1, 22)]:
-        total = total.advanced(attempt, reading)
-        assert total.value == value
-
-
-@pytest.mark.parametrize(("attempt", "reading"), [(20, 3), (10, 900), (20, 4)])
-def test_late_readings_do_not_change_totals(attempt: int, reading: int) -> None:
-    total = RunningTotal(before=7, attempt=20, highest=4)
-    assert total.advanced(attempt, reading) is total

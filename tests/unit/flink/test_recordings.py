@@ -108,6 +108,16 @@ def test_a_restart_begins_a_new_attempt() -> None:
     assert later.attempt_ms > first.attempt_ms
 
 
+def test_an_attempt_begins_when_the_job_runs_whenever_its_vertices_start() -> None:
+    told = recording("job_long_warm").answer
+    attempt = JobDetails.parse(told).attempt_ms
+    assert attempt == told["timestamps"]["RUNNING"]
+    told["vertices"][-1]["start-time"] += 60_000  # as in a batch job, whose stages follow one another
+    assert JobDetails.parse(told).attempt_ms == attempt
+    told["timestamps"]["RUNNING"] = 0
+    assert JobDetails.parse(told).attempt_ms == told["start-time"]
+
+
 def test_savepoints_in_progress_completed_and_failed_are_told_apart() -> None:
     assert SavepointStatus.parse(recording("savepoint_status_0").answer) == SavepointStatus(completed=False)
     done = SavepointStatus.parse(recording("savepoint_status_1").answer)

@@ -132,14 +132,15 @@ class Call:
     time_remaining: float | None
 
 
-Answer = Callable[[Any, grpc.ServicerContext], Message]
+Answer = Callable[[Any, grpc.ServicerContext], Message | Iterator[Message]]
 
 
 @dataclass
 class ScriptedServer:
     """A real server on loopback. `answers` by method name; without one the method is UNIMPLEMENTED.
 
-    A request is its bytes; of a stream it is the iterator of its requests' bytes.
+    A request is its bytes; of a stream it is the iterator of its requests' bytes. The answer of WatchJobs is an
+    iterator of messages.
     """
 
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -156,8 +157,15 @@ class ScriptedServer:
         def handle(request: Any, context: grpc.ServicerContext) -> bytes:
             metadata = dict(cast(Any, context.invocation_metadata() or ()))
             self.calls.append(Call(name, request, metadata, context.time_remaining()))
-            return answer(request, context).SerializeToString()
+            return cast(Message, answer(request, context)).SerializeToString()
 
+        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[bytes]:
+            self.calls.append(Call(name, request, {}, context.time_remaining()))
+            for message in cast(Iterator[Message], answer(request, context)):
+                yield message.SerializeToString()
+
+        if name == "WatchJobs":
+            return grpc.unary_stream_rpc_method_handler(stream)
         if name == "ImportMetrics":
             return grpc.stream_unary_rpc_method_handler(handle)
         return grpc.unary_unary_rpc_method_handler(handle)

@@ -9,6 +9,8 @@ from streamgauge.cli.assets import assets
 from streamgauge.cli.demo import demo
 from streamgauge.cli.descriptors import descriptors
 from streamgauge.cli.examples import examples
+from streamgauge.cli.job_types import job_types
+from streamgauge.cli.jobs import jobs
 from streamgauge.cli.metrics import latest, query, write
 from streamgauge.cli.server import server
 from streamgauge.cli.sources import sources
@@ -22,6 +24,7 @@ from streamgauge.cli.sources import sources
         "streamgauge write sources/orders rows=5 lag=1.5",
         "streamgauge latest sources/orders --output json",
         "streamgauge assets emit urn:x:orders rowCount=5 fresh=true",
+        "streamgauge jobs status orders",
         "streamgauge query sources/orders --metric byteTotal --unit day --from -30d --show-grpcurl",
     ),
 )
@@ -37,7 +40,7 @@ def app() -> None:
     """
 
 
-for command in (sources, assets, write, query, latest, descriptors, server, demo):
+for command in (sources, assets, jobs, job_types, write, query, latest, descriptors, server, demo):
     app.add_command(command)
 
 

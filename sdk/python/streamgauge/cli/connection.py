@@ -82,6 +82,8 @@ class _AskingChannel:
 
         return ask
 
+    unary_stream = unary_unary
+
     def close(self) -> None:
         """Does nothing: nothing is open."""
 

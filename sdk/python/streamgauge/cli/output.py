@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any
 
@@ -45,6 +45,8 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     """Lines below the table: the range as resolved, what was not found."""
+    below: Table | None = None
+    """Another table, below the notes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def show(answer: Answer, format_: Format) -> None:
             print(json.dumps(plain(answer.document), indent=2, ensure_ascii=False, allow_nan=False))
         case Format.JSONL:
             for record in answer.records:
-                print(json.dumps(plain(record), ensure_ascii=False, allow_nan=False))
+                print(json_line(record))
         case Format.CSV:
             writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow(answer.fields)
@@ -76,10 +78,17 @@ def show(answer: Answer, format_: Format) -> None:
             _show_table(answer.table)
 
 
+def json_line(record: Mapping[str, Any]) -> str:
+    """Returns a record as one line of JSON."""
+    return json.dumps(plain(record), ensure_ascii=False, allow_nan=False)
+
+
 def plain(value: Any) -> Any:
-    """Returns a value as JSON has it: times as text, words of closed sets as words, everything else as it is."""
+    """Returns a value as JSON has it: times as text, lengths in seconds, words of closed sets as words."""
     if isinstance(value, datetime):
         return format_time(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -121,6 +130,9 @@ def _print_table(table: Table, console: Console) -> None:
         console.print(grid)
     for note in table.notes:
         console.print(Text(note, style="dim"))
+    if table.below is not None:
+        console.print()
+        _print_table(table.below, console)
 
 
 def human(value: Any, unit: str = "") -> str:

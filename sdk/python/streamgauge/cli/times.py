@@ -1,4 +1,4 @@
-"""Moments as people type them: `2026-11-21T10:00:00Z`, `2026-11-21`, `-24h`, `now`."""
+"""Moments as people type them (`2026-11-21T10:00:00Z`, `2026-11-21`, `-24h`, `now`) and lengths of time (`90s`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 _RELATIVE = re.compile(r"-(\d{1,9})(s|m|h|d|w)")
+_LENGTH = re.compile(r"(\d{1,6})(s|m|h|d|w)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _NOW = "streamgauge.cli.now"
 
@@ -42,6 +43,13 @@ def format_time(moment: datetime) -> str:
     return utc.isoformat() + "Z"
 
 
+def parse_length(text: str) -> timedelta:
+    """Returns the length of time that `90s`, `5m`, `2h`, `1d` or `1w` is. ValueError says what is accepted."""
+    if (length := _LENGTH.fullmatch(text)) is None:
+        raise ValueError(f"{text!r} is no length of time; use for example 0s, 90s, 5m, 2h or 1d")
+    return timedelta(**{_UNITS[length[2]]: int(length[1])})
+
+
 def now(ctx: click.Context) -> datetime:
     """Returns the moment at which the command began: all relative moments of one command agree."""
     moment: datetime = ctx.meta.setdefault(_NOW, datetime.now(UTC))
@@ -54,5 +62,15 @@ def to_moment(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         return None
     try:
         return parse_time(value, now(ctx))
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def to_length(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
+    """Click's callback of an option that is a length of time; a usage error when the text is none."""
+    if value is None:
+        return None
+    try:
+        return parse_length(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None

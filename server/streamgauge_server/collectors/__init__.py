@@ -1,0 +1,1 @@
+"""Loops that keep the store up to date with what runs elsewhere."""
