@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, select
 
 from streamgauge_server.model.ingests import Ingest, IngestStatus
-from streamgauge_server.model.job_errors import ErrorInfo
 from streamgauge_server.model.metric_types import FigureType, Span
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.execution_rows import EXECUTION_COLUMNS, read_execution
