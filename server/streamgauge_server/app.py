@@ -64,6 +64,7 @@ from streamgauge_server.services.block_reader import BlockReader
 from streamgauge_server.services.clusters import Clusters
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.ingests import Ingests
+from streamgauge_server.services.job_errors import JobErrors
 from streamgauge_server.services.job_looks import JobLooks
 from streamgauge_server.services.job_observer import JobObserver
 from streamgauge_server.services.job_reports import JobReports
@@ -352,6 +353,7 @@ class App:
             JobStopper(store, catalog, clusters, looks, observer, savepoints),
             JobReports(store, clock, limits, descriptors, watch),
             watch,
+            JobErrors(store),
         )
 
     def _features(self) -> Sequence[str]:

@@ -10,6 +10,7 @@ from streamgauge.v1 import common_pb2
 from streamgauge.v1 import job_service_pb2 as pb
 
 from streamgauge_server.model.clock import MICROS_PER_SECOND
+from streamgauge_server.model.job_errors import ErrorCategory, ErrorInfo
 from streamgauge_server.model.jobs import (
     JOB_TYPE_CHANGEABLE,
     OUTCOMES,
@@ -25,6 +26,7 @@ from streamgauge_server.model.jobs import (
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.rpc import convert
+from streamgauge_server.services.execution_checks import ReportedExecution, ReportedTask
 from streamgauge_server.services.job_status import JobStatus
 from streamgauge_server.services.report_checks import JobReport, ReportedException
 
@@ -210,6 +212,48 @@ def report(message: pb.JobReport) -> JobReport:
             else None
         ),
         job_type=message.job_type,
+        error=message.error if message.HasField("error") else None,
+        executions=[_execution(one) for one in message.executions],
+    )
+
+
+def error_message(error: ErrorInfo) -> pb.CatalogError:
+    """Returns an error of the catalog."""
+    return pb.CatalogError(
+        number=error.number,
+        error=error.error,
+        title=error.title,
+        description=error.description,
+        category=int(error.category),  # type: ignore[arg-type]
+        job_type_name=error.job_type_name,
+        built_in=error.built_in,
+        should_be_retried=error.should_be_retried,
+    )
+
+
+def error_info(message: pb.CatalogError, category: ErrorCategory) -> ErrorInfo:
+    """Returns an error that is to be added; what is wrong with it is for the service to say."""
+    return ErrorInfo(
+        number=0,
+        error=message.error,
+        category=category,
+        title=message.title,
+        description=message.description,
+        job_type_name=message.job_type_name,
+        should_be_retried=message.should_be_retried,
+    )
+
+
+def _execution(message: pb.JobExecution) -> ReportedExecution:
+    times = convert.optional_micros
+    return ReportedExecution(
+        execution_id=message.execution_id,
+        outcome=message.outcome,
+        queue_time=times(message, "queue_time"),
+        start_time=times(message, "start_time"),
+        end_time=times(message, "end_time"),
+        tasks=[ReportedTask(one.kind, times(one, "start_time"), times(one, "end_time")) for one in message.tasks],
+        error=message.error,
     )
 
 

@@ -13,12 +13,14 @@ from streamgauge.v1 import job_service_pb2 as pb
 from streamgauge.v1 import job_service_pb2_grpc as pb_grpc
 
 from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.job_errors import ErrorCategory
 from streamgauge_server.model.jobs import JOB_CHANGEABLE, JOB_TYPE_CHANGEABLE, JobState, StopMode
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc import convert_jobs as jobs
 from streamgauge_server.rpc.context import current_caller
+from streamgauge_server.services.job_errors import JobErrors
 from streamgauge_server.services.job_reports import JobReports
 from streamgauge_server.services.job_status import JobStatusReader, StatusAsked
 from streamgauge_server.services.job_stop import JobStopper, StopAsked
@@ -40,6 +42,7 @@ class JobParts:
     stopper: JobStopper
     reports: JobReports
     watch: JobWatch
+    errors: JobErrors
 
 
 class JobServicer(pb_grpc.JobServiceServicer):
@@ -239,6 +242,31 @@ class JobServicer(pb_grpc.JobServiceServicer):
             current_caller(), request.job_type.name, changes, request.job_type.etag, violations.found
         )
         return pb.UpdateJobTypeResponse(job_type=jobs.job_type_message(job_type))
+
+    async def CreateError(self, request: pb.CreateErrorRequest, context: _Context) -> pb.CreateErrorResponse:  # noqa: N802
+        """Adds an error to the catalog."""
+        violations = convert.Violations()
+        category = violations.required_enum(request.error, "category", ErrorCategory, "error.")
+        error = jobs.error_info(request.error, category or ErrorCategory.SYSTEM)
+        stored = await self._parts.errors.create(current_caller(), error, violations.found)
+        return pb.CreateErrorResponse(error=jobs.error_message(stored))
+
+    async def ListErrors(self, request: pb.ListErrorsRequest, context: _Context) -> pb.ListErrorsResponse:  # noqa: N802
+        """Lists the catalog of errors."""
+        violations = convert.Violations()
+        page = await self._parts.errors.list(
+            current_caller(),
+            category=violations.enum(request, "category", ErrorCategory, None),
+            built_in_only=request.built_in_only,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            problems=violations.found,
+        )
+        return pb.ListErrorsResponse(
+            errors=[jobs.error_message(error) for error in page.errors],
+            next_page_token=page.next_page_token,
+            total_size=page.total,
+        )
 
     def _asked(
         self,

@@ -36,6 +36,8 @@ METHOD_SCOPES: dict[str, str] = {
     "/streamgauge.v1.JobService/GetJobType": _READ_JOBS,
     "/streamgauge.v1.JobService/ListJobTypes": _READ_JOBS,
     "/streamgauge.v1.JobService/UpdateJobType": _WRITE_JOBS,
+    "/streamgauge.v1.JobService/CreateError": _WRITE_JOBS,
+    "/streamgauge.v1.JobService/ListErrors": _READ_JOBS,
     "/streamgauge.v1.AssetMetricService/EmitAssetMetrics": _WRITE_ASSETS,
     "/streamgauge.v1.AssetMetricService/BatchEmitAssetMetrics": _WRITE_ASSETS,
     "/streamgauge.v1.AssetMetricService/EmitAssetMetric": _WRITE_ASSETS,

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.entities import Caller
-from streamgauge_server.model.errors import DomainError, Reason, invalid, invalid_field
+from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid, invalid_field
 from streamgauge_server.model.jobs import JobRun, JobState, NewJob, RunUpdate
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.execution_checks import error_problems
 from streamgauge_server.services.job_watch import JobWatch
 from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.services.report_checks import JobReport, report_problems, wrong_metrics
@@ -78,6 +79,7 @@ class JobReports:
 
     async def _store_all(self, tenant: str, reports: Sequence[JobReport], now: int) -> list[Reported]:
         drafts, problems = await drafted(self._store, tenant, reports, now)
+        problems.extend(await self._unknown_errors(tenant, reports))
         rows = _rows(drafts)
         refusals = Refusals()
         new = await type_rows(self._descriptors, tenant, rows, refusals)
@@ -92,6 +94,17 @@ class JobReports:
         ids = {SubjectKey(draft.subject, ""): numbers[draft.job_id] for draft in drafts}
         runs = await self._store.job_runs.apply(tenant, updates, encode_rows(rows, ids))
         return [_reported(draft, run) for draft, run in zip(drafts, runs, strict=True)]
+
+    async def _unknown_errors(self, tenant: str, reports: Sequence[JobReport]) -> list[Violation]:
+        named = {name for report in reports for name in report.errors}
+        if not named:
+            return []
+        known = await self._store.job_errors.get_many(tenant, named)
+        return [
+            Violation(f"reports[{index}].{wrong.field}", wrong.description)
+            for index, report in enumerate(reports)
+            for wrong in error_problems(report.error, report.executions, known)
+        ]
 
     async def _numbers(self, tenant: str, drafts: Sequence[Draft]) -> dict[str, int]:
         """Returns the numbers of the jobs by id, after registering those that are not known."""

@@ -77,9 +77,7 @@ class MetricsWriter:
         """
         count = len(observations)
         if not 1 <= count <= self._limits.max_observations_per_write:
-            raise invalid_field(
-                field, f"must have 1 to {self._limits.max_observations_per_write} entries, has {count}"
-            )
+            raise invalid_field(field, f"must have 1 to {self._limits.max_observations_per_write} entries, has {count}")
         if idempotency is not None and (problem := idempotency.problem()):
             raise invalid_field("request_id", problem)
         refusals = Refusals()

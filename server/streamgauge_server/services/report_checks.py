@@ -10,6 +10,7 @@ from streamgauge_server.model.jobs import OUTCOMES, JobState, TaskCounts
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import id_problem, text_problem
 from streamgauge_server.model.values import Scalar
+from streamgauge_server.services.execution_checks import ReportedExecution, execution_problems
 from streamgauge_server.services.job_types import job_type_id
 from streamgauge_server.services.jobs import JOB_PREFIX, name_problem
 from streamgauge_server.services.row_types import refuse_values
@@ -50,6 +51,14 @@ class JobReport:
     restarts: int | None = None
     tasks: TaskCounts | None = None
     job_type: str = ""
+    error: str | None = None
+    """The name of an error of the catalog; empty takes back the one that was told."""
+    executions: Sequence[ReportedExecution] = ()
+
+    @property
+    def errors(self) -> set[str]:
+        """The errors that it names."""
+        return {self.error or "", *(execution.error for execution in self.executions)} - {""}
 
 
 def report_problems(reports: Sequence[JobReport], now: int, limits: Limits) -> list[Violation]:
@@ -110,6 +119,7 @@ def _problems(report: JobReport, now: int, limits: Limits) -> list[Violation]:
         check("restart_count", f"must not be negative, is {report.restarts}")
     if report.tasks is not None:
         found.extend(_task_problems(report.tasks))
+    found.extend(execution_problems(report.executions, now, limits))
     if report.job_type:
         _, wrong = job_type_id(report.job_type, "job_type")
         if wrong is not None:

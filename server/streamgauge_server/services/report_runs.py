@@ -40,6 +40,8 @@ class Draft:
     observe_time: int
     start_time: int | None
     end_time: int | None
+    corrects: bool
+    """Whether the times that it tells replace those of a run that had ended."""
     metrics_time: int
     metrics: dict[str, Scalar] = field(default_factory=dict)
 
@@ -80,6 +82,9 @@ class Draft:
             tasks=report.tasks,
             final_figures=self.state in OUTCOMES,
             exceptions=[_exception(one, self.observe_time, max_stacktrace_bytes) for one in report.exceptions],
+            error=report.error,
+            executions=[execution.execution() for execution in report.executions],
+            corrects=self.corrects,
         )
 
 
@@ -181,7 +186,9 @@ class _Runs:
         if current is None or not after.ended or current.run_id == run_id:
             self._current[job_id] = after
         metrics = {name: value for name, value in report.metrics.items() if value is not None}
-        return Draft(index, report, job, job_id, run_id, state, observed, start, end, metrics_time, metrics)
+        return Draft(
+            index, report, job, job_id, run_id, state, observed, start, end, known.ended, metrics_time, metrics
+        )
 
     def _known(self, report: JobReport, job_id: str, job: Job | None) -> JobRun | None:
         """Returns the run that a report is about, None for a new one."""
@@ -201,10 +208,16 @@ def _is_repeat(report: JobReport, run: JobRun) -> bool:
 
 
 def _times(report: JobReport, known: JobRun, now: int) -> tuple[int | None, int | None]:
-    """Returns start and end of a run after a report. What was told first stands."""
+    """Returns start and end of a run after a report.
+
+    What was told first stands until the run has ended; from then on a report corrects what it tells.
+    """
     is_final = report.state in OUTCOMES
-    end = known.end_time if known.end_time is not None else report.end_time
-    start = known.start_time if known.start_time is not None else report.start_time
+    start, end = known.start_time, known.end_time
+    if report.end_time is not None and (end is None or known.ended):
+        end = report.end_time
+    if report.start_time is not None and (start is None or known.ended):
+        start = report.start_time
     if start is None and report.state != JobState.QUEUED:
         start = now if end is None else min(now, end)
     if is_final and end is None:
