@@ -24,6 +24,11 @@ CALLS: dict[str, tuple[str, Any]] = {
     "ListJobExceptions": (READ, pb.ListJobExceptionsRequest(job="jobs/a")),
     "GetJobType": (READ, pb.GetJobTypeRequest(name="jobTypes/t")),
     "ListJobTypes": (READ, pb.ListJobTypesRequest()),
+    "ListErrors": (READ, pb.ListErrorsRequest()),
+    "CreateError": (
+        WRITE,
+        pb.CreateErrorRequest(error=pb.CatalogError(error="e", category=pb.ERROR_CATEGORY_DATA)),
+    ),
     "CreateJob": (WRITE, pb.CreateJobRequest(job_id="b")),
     "UpdateJob": (WRITE, pb.UpdateJobRequest(job=pb.Job(name="jobs/a", labels={"a": "b"}))),
     "DeleteJob": (WRITE, pb.DeleteJobRequest(job="jobs/a")),

@@ -99,7 +99,7 @@ async def test_custom_types_follow_the_built_in_ones_by_name(stubs: Stubs) -> No
         await stubs.metric_types.CreateMetricType(
             pb.CreateMetricTypeRequest(
                 metric_type_id=id_,
-                metric_type=pb.MetricType(columns=[pb.MetricTypeColumn(column="x", aggregate="COLUMN_AGGREGATE_SUM")]),
+                metric_type=pb.MetricType(columns=[pb.MetricTypeColumn(column="x", aggregate=pb.COLUMN_AGGREGATE_SUM)]),
             )
         )
     names: list[str] = []
