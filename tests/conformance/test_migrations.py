@@ -14,11 +14,14 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 from streamgauge_server.model.assets import asset_id
 from streamgauge_server.model.clock import FixedClock
+from streamgauge_server.model.jobs import JobState, RunUpdate
 from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.metric_types import FigureType, Span
 from streamgauge_server.model.values import Direction, MetricKind, SubjectKind, ValueType
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.assets import NewAsset
 from streamgauge_server.storage.database import run_once
+from streamgauge_server.storage.figures import Recalculated
 from streamgauge_server.storage.jobs import JobFilter
 from streamgauge_server.storage.migrate import _config, head_revision, migrate, schema_state
 from streamgauge_server.storage.store import SchemaOutdated, Store
@@ -222,6 +225,86 @@ async def test_jobs_that_were_measured_before_there_was_a_catalog_are_in_it(empt
     job = await store.jobs.get("t", "j")
     assert (job.job_name, job.cluster, job.labels, job.run) == ("j", "", {}, None)
     assert await store.jobs.state_counts("t", JobFilter()) == {None: 1}
+    await store.close()
+
+
+def fill_third_revision(connection: Connection) -> None:
+    """Stores runs of a job with a type and of one without, as revision 0003 has them."""
+    for statement in (
+        "INSERT INTO tenants (tenant, subjects, metrics, catalog_version) VALUES ('t', 2, 0, 0)",
+        "INSERT INTO subjects (tenant, kind, name, part) VALUES ('t', 2, 'typed', ''), ('t', 2, 'plain', '')",
+        """
+        INSERT INTO job_types (
+          tenant, name, type_name, version, title, category, author_name, author_url, is_active, is_system, is_paused,
+          is_published, is_long_running, is_operational, icon_code, unmet_resources, revision, create_time, update_time,
+          description
+        ) VALUES ('t', 'k', 'k', '', '', '', '', '', true, false, false, false, false, true, '', '', 1, 5, 6, '')
+        """,
+        """
+        INSERT INTO jobs (
+          subject_id, tenant, name, job_name, cluster, job_type_id, run_active, start_order, revision, create_time,
+          update_time, labels
+        ) SELECT id, 't', name, name, '', CASE name WHEN 'typed' THEN (SELECT id FROM job_types) END, false, 0, 1, 5, 6,
+          '{}' FROM subjects
+        """,
+    ):
+        connection.execute(text(statement))
+    # State, queued, started, ended: the first ends before 1970, the last but one exactly on an hour.
+    runs = [
+        (9, None, -7_000_000, -1_000_000),
+        (9, 1_000_000, 3_000_000, 3_600_000_000),
+        (6, 1_000_000, 3_000_000, 3_600_000_001),
+        (8, None, None, 90_000_000_000),
+        (4, None, 3_000_000, None),
+        (9, None, 3_000_000, None),
+    ]
+    for ordinal, (state, queue, start, end) in enumerate(runs):
+        connection.execute(
+            text(
+                """
+                INSERT INTO job_runs (
+                  subject_id, ordinal, tenant, run_id, cluster, state, state_text, lost, queue_time, start_time,
+                  end_time, duration, restarts, observe_time, final_figures, history_truncated, error, recent_restarts,
+                  vertices
+                ) SELECT id, :ordinal, 't', :run_id, '', :state, 'S', false, :queue, :start, :end, 0, 0, 5, false,
+                  false, '', '[]', '[]' FROM subjects
+                """
+            ),
+            {"ordinal": ordinal, "run_id": f"r{ordinal}", "state": state, "queue": queue, "start": start, "end": end},
+        )
+
+
+async def test_runs_that_ended_before_there_were_figures_are_in_them(empty_url: str, clock: FixedClock) -> None:
+    await migrate(empty_url, "0003")
+    await in_transaction(empty_url, fill_third_revision)
+    await migrate(empty_url)
+    store = await Store.open(empty_url, clock=clock)
+    job_type = (await store.job_types.get("t", "k")).number
+    for choices in (None, [job_type]):
+        hours = await store.figures.load("t", FigureType.JOB_TYPES, choices, Span.HOUR, None, None)
+        assert [(row.start, row.figures.counts[:3]) for row in hours] == [
+            (-1, [1, 0, 0]),
+            (1, [1, 1, 0]),
+            (25, [0, 0, 1]),
+        ]
+        days = await store.figures.load("t", FigureType.JOB_TYPES, choices, Span.DAY, None, None)
+        assert [(row.start, row.figures.counts[:3]) for row in days] == [
+            (-1, [1, 0, 0]),
+            (0, [1, 1, 0]),
+            (1, [0, 0, 1]),
+        ]
+        queue, run = days[1].figures.measures[0], days[1].figures.measures[4]
+        assert ((queue.n, queue.sum), (run.n, run.sum)) == ((1, 2_000_000), (1, 3_597_000_000))
+    assert await store.figures.recalculate("t", FigureType.JOB_TYPES, -30, 60) == Recalculated(3, 0)
+    job = await store.jobs.get("t", "typed")
+    [told] = await store.job_runs.apply(
+        "t", [RunUpdate(job.number, "r4", 6, state=JobState.FINISHED, end_time=90_000_000_000)]
+    )
+    assert (told.executions, told.error_number) == (0, None)
+    await store.jobs.update("t", "plain", {"job_type": "k"})
+    assert await store.figures.recalculate("t", FigureType.JOB_TYPES, -30, 60) == Recalculated(3, 0)
+    [_, last] = await store.figures.load("t", FigureType.JOB_TYPES, None, Span.DAY, 0, None)
+    assert last.figures.counts[:3] == [1, 0, 2]
     await store.close()
 
 

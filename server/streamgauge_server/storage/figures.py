@@ -132,7 +132,7 @@ class FigureStore:
     async def _recalculate_day(
         self, tenant: str, type: FigureType, day: int, asked: range, repair: bool
     ) -> Recalculated:
-        """Recalculates a whole day, which the sums need, and tells of the hours that are asked for."""
+        """Computes a whole day, which the sums need, and compares these and the hours that are asked for."""
         first = day * HOURS_PER_DAY
         last = first + HOURS_PER_DAY - 1
 
@@ -143,14 +143,18 @@ class FigureStore:
             kept |= _kept(connection, tenant, type, Span.DAY, day, day)
             told = self._database.compute(connection, lambda: _with_sums(type, counted, day))
             stored = {key: encode_figures(figures) for key, figures in told.items()}
-            differing = {key for key in stored.keys() | kept.keys() if stored.get(key) != kept.get(key)}
+            differing = {
+                key
+                for key in stored.keys() | kept.keys()
+                if (key.span == Span.DAY or key.start in asked) and stored.get(key) != kept.get(key)
+            }
             if repair:
                 write_rows(connection, tenant, {key: told.get(key, Figures(type)) for key in differing})
             checked = sum(
                 key.choice != ALL_CHOICES and key.span == Span.HOUR and key.start in asked
                 for key in stored.keys() | kept.keys()
             )
-            return Recalculated(checked, sum(key.span == Span.DAY or key.start in asked for key in differing))
+            return Recalculated(checked, len(differing))
 
         return await self._database.write(work)
 

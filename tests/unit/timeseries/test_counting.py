@@ -18,7 +18,7 @@ NODE_LOST = ErrorInfo(9, "node-lost", ErrorCategory.SYSTEM, built_in=True)
 OWN = ErrorInfo(40, "own", ErrorCategory.DATA)
 
 
-def run(state: JobState = JobState.FINISHED, **fields: int | None) -> JobRun:
+def run(state: JobState = JobState.FINISHED, /, **fields: int | None) -> JobRun:
     return JobRun(1, "r", 1, "", state, "", **{"end_time": END, **fields})  # type: ignore[arg-type]
 
 
@@ -63,7 +63,7 @@ def test_a_run_counts_once_it_has_ended_and_its_end_is_known() -> None:
 
 
 def test_a_completed_run_without_executions_stands_for_one() -> None:
-    times = {"queue_time": END - 9 * SECOND, "start_time": END - 7 * SECOND}
+    times: dict[str, int | None] = {"queue_time": END - 9 * SECOND, "start_time": END - 7 * SECOND}
     assert named(run_facts(run(**times), 7, None)[0])[1] == {"queue_time": 2, "run_time": 7}
     assert named(run_facts(run(start_time=END + SECOND), 7, None)[0])[1] == {"run_time": 0}
     assert named(run_facts(run(**times, executions=1), 7, None)[0])[1] == {}
