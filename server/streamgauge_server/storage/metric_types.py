@@ -29,6 +29,7 @@ from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.subjects import SubjectKey, register
 from streamgauge_server.storage.tenants import lock_tenant
+from streamgauge_server.timeseries.latest import decode_latest
 
 _t = tables.metric_types.c
 _c = tables.metric_type_choices.c
@@ -93,7 +94,7 @@ class MetricTypes:
 
         Raises:
             DomainError: METRIC_TYPE_NOT_FOUND, ETAG_MISMATCH when an etag is given that is not the type's,
-                METRIC_TYPE_IN_USE when a column goes, or gets another aggregate, while any choice has values,
+                METRIC_TYPE_IN_USE when a column goes, or gets another aggregate, of which any choice has values,
                 STORE_UNAVAILABLE.
             ValueError: a field that cannot be changed.
         """
@@ -108,8 +109,8 @@ class MetricTypes:
             columns = changes.get("columns", current.columns)
             aggregates = {column.name: column.aggregate for column in columns}
             lost = [column.name for column in current.columns if aggregates.get(column.name) != column.aggregate]
-            if lost and _has_values(connection, _c.metric_type_id == current.number):
-                raise _in_use(f"metricTypes/{name}", f"the column {lost[0]!r} must stay as it is")
+            if used := _with_values(connection, tenant, current, lost):
+                raise _in_use(f"metricTypes/{name}", f"the column {used[0]!r} must stay as it is")
             values = {field: _stored(value) for field, value in changes.items()}
             connection.execute(
                 update(tables.metric_types)
@@ -233,6 +234,24 @@ def _remove(connection: Connection, tenant: str, choices: Sequence[int], name: s
 def _has_values(connection: Connection, condition: Any) -> bool:
     blocks = tables.blocks.c
     return bool(connection.scalar(select(exists().where(blocks.subject_id == _c.subject_id, condition))))
+
+
+def _with_values(
+    connection: Connection, tenant: str, metric_type: MetricTypeInfo, columns: Sequence[str]
+) -> builtins.list[str]:
+    """Returns those of the columns of which any choice has values: it then has a newest one."""
+    if not columns:
+        return []
+    m, latest = tables.metrics.c, tables.latest.c
+    metrics: dict[int, str] = {}
+    for batch in batches(columns):
+        named = (m.tenant == tenant, m.kind == int(SubjectKind.METRIC_TYPE_CHOICE), m.name.in_(batch))
+        metrics.update((id_, column) for id_, column in connection.execute(select(m.id, m.name).where(*named)))
+    of_type = select(latest.samples).join(tables.metric_type_choices, _c.subject_id == latest.subject_id)
+    found: set[str] = set()
+    for samples in connection.scalars(of_type.where(_c.metric_type_id == metric_type.number)):
+        found.update(metrics[metric] for metric in decode_latest(samples).keys() & metrics.keys())
+    return [column for column in columns if column in found]
 
 
 def _find(connection: Connection, tenant: str, name: str) -> MetricTypeInfo | None:
