@@ -19,12 +19,13 @@ from streamgauge.v1 import (
     common_pb2,
     errors_pb2,
     job_service_pb2,
+    metric_type_service_pb2,
     metrics_service_pb2,
     server_service_pb2,
     source_service_pb2,
     token_service_pb2,
 )
-from streamgauge_server.model import jobs, values, windows
+from streamgauge_server.model import ingests, job_errors, jobs, metric_types, values, windows
 from streamgauge_server.model.entities import SCOPES
 from streamgauge_server.model.errors import Reason
 from streamgauge_server.model.limits import Limits
@@ -37,6 +38,7 @@ MODULES: list[Any] = [
     common_pb2,
     errors_pb2,
     job_service_pb2,
+    metric_type_service_pb2,
     metrics_service_pb2,
     server_service_pb2,
     source_service_pb2,
@@ -66,8 +68,11 @@ def members(enum: EnumDescriptor) -> dict[str, int]:
 COUNTERPARTS: dict[str, type[IntEnum] | type[Reason]] = {
     "Aggregate": values.Aggregate,
     "AssetValueType": values.AssetValueType,
+    "ColumnAggregate": metric_types.ColumnAggregate,
     "CounterMode": values.CounterMode,
+    "ErrorCategory": job_errors.ErrorCategory,
     "ErrorReason": Reason,
+    "IngestStatus": ingests.IngestStatus,
     "JobOutcome": jobs.JobOutcome,
     "JobState": jobs.JobState,
     "MetricDirection": values.Direction,
@@ -76,6 +81,7 @@ COUNTERPARTS: dict[str, type[IntEnum] | type[Reason]] = {
     "StatusOrigin": jobs.StatusOrigin,
     "StopMode": jobs.StopMode,
     "SubjectKind": values.SubjectKind,
+    "TaskKind": jobs.TaskKind,
     "TimeType": values.TimeType,
     "ValueType": values.ValueType,
     "WindowUnit": windows.WindowUnit,
