@@ -42,6 +42,9 @@ class FigureChanges:
         """Notes what a record counted before, and what it counts now."""
         if before == after:
             return
+        if not before:
+            _note(self.added, after, Span.HOUR)
+            return
         was, is_now = Counter(before), Counter(after)
         _note(self.removed, (was - is_now).elements(), Span.HOUR)
         _note(self.added, (is_now - was).elements(), Span.HOUR)
@@ -74,6 +77,9 @@ def update_figures(database: Database, connection: Connection, tenant: str, chan
         settled: dict[RowKey, Figures] = {}
         unsettled: list[RowKey] = []
         for key in keys:
+            if key not in current and key not in removed:
+                settled[key] = added[key]
+                continue
             try:
                 figures = _decoded(key, current)
             except BlockCorrupt:
@@ -188,12 +194,21 @@ def _rolled_up(hours: Iterable[RowKey]) -> set[RowKey]:
 
 
 def _roll_up(hours: Mapping[RowKey, Figures]) -> dict[RowKey, Figures]:
-    """Returns the figures of hours together with the sums that they are part of."""
+    """Returns the figures of hours together with the sums that they are part of.
+
+    Sums of one hour are that hour's own figures: not to be changed.
+    """
     rows: dict[RowKey, Figures] = {}
+    shared: set[RowKey] = set()
     for key, figures in hours.items():
         for place in _places(key):
             whole = rows.get(place)
             if whole is None:
-                whole = rows[place] = Figures(place.type)
+                rows[place] = figures
+                shared.add(place)
+                continue
+            if place in shared:
+                shared.remove(place)
+                whole = rows[place] = merged(place.type, [whole])
             whole.merge(figures)
     return rows

@@ -44,11 +44,15 @@ class JobRuns:
         A job keeps 1,000 runs: beyond that the oldest ones go, those that have ended first. A new run that would be the
         first to go is not stored and has number 0. A run keeps its 1,000 newest exceptions.
 
+        The figures of job types and errors move with the runs and their executions (`timeseries/counting.py` says what
+        counts where). Runs that go stay in them, also when their job later gets another type or is deleted; one that is
+        not stored never gets into them.
+
         Returns one run per update, as it is after all of them, without vertices.
 
         Raises:
             SubjectGone: a job, or a subject of `writes`, does not exist.
-            DomainError: STORE_UNAVAILABLE.
+            DomainError: INVALID_FIELD for an error that is not in the catalog, STORE_UNAVAILABLE.
         """
         if not updates and not writes:
             return []

@@ -52,6 +52,11 @@ class Measure:
         """Adds all values of another measure."""
         if not other.n:
             return
+        if not self.n:
+            self.n, self.sum, self.min, self.max = other.n, other.sum, other.min, other.max
+            self._stored = other._stored
+            self._bins = None if other._bins is None else other._bins.copy()
+            return
         self._extend(other.min, other.max)
         self.n += other.n
         self.sum += other.sum
@@ -166,7 +171,8 @@ class Figures:
         """Adds all records of other figures of the type."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         for mine, theirs in zip(self.measures, other.measures, strict=True):
-            mine.merge(theirs)
+            if theirs.n:
+                mine.merge(theirs)
 
     def remove(self, other: Figures) -> bool:
         """Takes records out again. False where they alone cannot tell what is left (`Measure.remove`).

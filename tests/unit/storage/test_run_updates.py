@@ -134,3 +134,27 @@ def test_what_the_log_tells_of() -> None:
     assert not is_change(replace(RUNNING, restarts=1), RUNNING)
     other = replace(RUNNING, state=JobState.OTHER, state_text="a")
     assert is_change(other, replace(other, state_text="b"))
+
+
+@pytest.mark.parametrize("final", OUTCOMES)
+def test_a_correction_replaces_the_times_and_the_final_state_of_a_run_that_has_ended(final: JobState) -> None:
+    run = replace(FINISHED, queue_time=1)
+    right = told(state=final, queue_time=2, start_time=NOW - 50, end_time=NOW + 7, corrects=True)
+    corrected = merge(run, right)
+    assert (corrected.state, corrected.state_text) == (final, final.name)
+    assert (corrected.queue_time, corrected.start_time, corrected.end_time) == (2, NOW - 50, NOW + 7)
+    assert corrected.duration == 57
+    assert merge(run, told(start_time=NOW - 1, corrects=True)).end_time == NOW
+
+
+def test_a_correction_neither_revives_a_run_nor_counts_once_it_is_stale() -> None:
+    assert merge(FINISHED, told(state=JobState.RUNNING, start_time=1, corrects=True)) == FINISHED
+    assert merge(FINISHED, told(-1, state=JobState.FAILED, start_time=1, corrects=True)) == FINISHED
+
+
+def test_an_error_stands_until_another_one_is_told_or_it_is_taken_back() -> None:
+    run = merge(FINISHED, told(error="timeout"), 7)
+    assert run.error_number == 7
+    assert merge(run, told(state=JobState.FINISHED)).error_number == 7
+    assert merge(run, told(error="pull"), 8).error_number == 8
+    assert merge(run, told(error="")).error_number is None
