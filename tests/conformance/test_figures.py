@@ -280,6 +280,9 @@ async def test_what_a_deleted_source_ingested_is_gone(figured: Figured) -> None:
             Ingest(second, "i", IngestStatus.ERRORED, LEAP + HOUR, 7),
         ],
     )
+    t = tables.figures.c
+    spoil = update(tables.figures).where(t.choice == first, t.start == hour(LEAP)).values(data=b"spoilt")
+    await figured.store._database.write(lambda connection: connection.execute(spoil))
     await figured.store.sources.delete("t", "s0")
     await figured.check()
     assert [row.start for row in await figured.rows(FigureType.INGESTS)] == [hour(LEAP) + 1]

@@ -108,14 +108,20 @@ def keep_gone(connection: Connection, tenant: str, facts: Iterable[Fact]) -> Non
     write_rows(connection, tenant, noted)
 
 
-def drop_choice(connection: Connection, tenant: str, type: FigureType, choice: int) -> None:
-    """Takes a choice out of the figures: its own go, those of all choices together are computed anew."""
-    of_choice = (_t.tenant == tenant, _t.type == int(type), _t.choice == choice)
-    hours = connection.scalars(select(_t.start).where(*of_choice, _t.span == int(Span.HOUR))).all()
-    connection.execute(delete(tables.figures).where(*of_choice))
-    whole = [RowKey(type, ALL_CHOICES, Span.HOUR, hour) for hour in hours]
-    days = {RowKey(type, ALL_CHOICES, Span.DAY, hour // HOURS_PER_DAY) for hour in hours}
-    recompute_rows(connection, tenant, [*whole, *days])
+def drop_choice(database: Database, connection: Connection, tenant: str, type: FigureType, choice: int) -> None:
+    """Takes a choice out of the figures whose records are deleted. The tenant is locked."""
+    hours = (_t.tenant == tenant, _t.type == int(type), _t.choice == choice, _t.span == int(Span.HOUR))
+    rows = connection.execute(select(_t.start, _t.data).where(*hours)).all()
+    changes = FigureChanges()
+    damaged: list[RowKey] = []
+    for row in rows:
+        key = RowKey(type, choice, Span.HOUR, row.start)
+        try:
+            changes.removed[key] = decode_figures(type, bytes(row.data))
+        except BlockCorrupt:
+            damaged.append(key)
+    recompute_rows(connection, tenant, _rolled_up(damaged))
+    update_figures(database, connection, tenant, changes)
 
 
 def recompute_rows(connection: Connection, tenant: str, keys: Collection[RowKey]) -> None:

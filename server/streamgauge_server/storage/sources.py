@@ -152,7 +152,7 @@ class Sources:
         def around(connection: Connection, statement: Delete) -> None:
             number = self._catalog.get(connection, tenant, id).number
             connection.execute(statement)
-            drop_choice(connection, tenant, FigureType.INGESTS, number)
+            drop_choice(self._database, connection, tenant, FigureType.INGESTS, number)
 
         await self._catalog.delete(tenant, id, etag=etag, around=around)
 
