@@ -20,6 +20,7 @@ from streamgauge._connection import Connection
 from streamgauge.v1 import (
     asset_metric_service_pb2,
     job_service_pb2,
+    metric_type_service_pb2,
     metrics_service_pb2,
     server_service_pb2,
     source_service_pb2,
@@ -31,6 +32,7 @@ FILES = (
     metrics_service_pb2,
     asset_metric_service_pb2,
     job_service_pb2,
+    metric_type_service_pb2,
     token_service_pb2,
     server_service_pb2,
 )
