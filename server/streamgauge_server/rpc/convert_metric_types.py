@@ -91,11 +91,10 @@ def series_message(series: PlotSeries) -> pb.PlotSeries:
     """Returns the series of a column."""
     message = pb.PlotSeries(column=column_message(series.column))
     add = message.values.add
-    for one in series.values:
-        entry = add()
-        convert.fill_timestamp(entry.time, one.time)
-        convert.fill_value(entry.value, one.value)
-        entry.choice = one.choice
+    for time, choice, value in series.values:
+        entry = add(choice=choice)
+        convert.fill_timestamp(entry.time, time)
+        convert.fill_value(entry.value, value)
     if (bounds := series.bounds) is not None:
         convert.fill_timestamp(message.min_x, series.values[0].time)
         convert.fill_timestamp(message.max_x, series.values[-1].time)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR
-from streamgauge_server.model.metric_types import Column, ColumnAggregate, FigureType, Span
+from streamgauge_server.model.metric_types import MEASURES, Column, ColumnAggregate, FigureType, Span
 from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.services.plot_series import Number, PlotSeries, PlotValue
 from streamgauge_server.storage.figures import StoredFigures, Stretch
-from streamgauge_server.timeseries.figures import Figures, decode_figures, merged
+from streamgauge_server.timeseries.figures import Figures, Measure, decode_figures
 
 _HOURS_PER_DAY = 24
 _PERCENTILES = (ColumnAggregate.P50, ColumnAggregate.P95)
@@ -54,29 +54,33 @@ class FigurePlot:
     def series(self, columns: Sequence[Column]) -> list[PlotSeries]:
         """Returns the series of columns."""
         cells = sorted(self._cells.items())
-        percentiles = any(column.aggregate in _PERCENTILES for column in columns)
-        wholes = [(time, choice, self._whole(parts, percentiles)) for (time, choice), parts in cells]
-        total = self._whole([whole for _, _, whole in wholes], percentiles)
+        sketched = {column.measure for column in columns if column.aggregate in _PERCENTILES}
+        wholes = [(time, choice, self._whole(parts, sketched)) for (time, choice), parts in cells]
+        total = self._whole([whole for _, _, whole in wholes], sketched)
         return [_series(column, wholes, total) for column in columns]
 
-    def _whole(self, parts: Sequence[Figures], percentiles: bool) -> Figures:
+    def _whole(self, parts: Sequence[Figures], sketched: Collection[str]) -> Figures:
+        """Returns figures together, with the sketches of some measures alone: they cost more than all the rest."""
         if len(parts) == 1:
             return parts[0]
-        return merged(self._type, parts) if percentiles else _summed(self._type, parts)
+        whole = Figures(self._type)
+        whole.counts = [sum(counts) for counts in zip(*(part.counts for part in parts), strict=True)] or whole.counts
+        for place, measure in enumerate(MEASURES[self._type]):
+            of_measure = [part.measures[place] for part in parts if part.measures[place].n]
+            if measure in sketched:
+                for each in of_measure:
+                    whole.measures[place].merge(each)
+            elif of_measure:
+                _sum(whole.measures[place], of_measure)
+        return whole
 
 
-def _summed(type: FigureType, parts: Sequence[Figures]) -> Figures:
-    """Returns figures together without their sketches, which cost more than all the rest."""
-    whole = Figures(type)
-    for part in parts:
-        whole.counts = [mine + theirs for mine, theirs in zip(whole.counts, part.counts, strict=True)]
-        for mine, theirs in zip(whole.measures, part.measures, strict=True):
-            if theirs.n:
-                mine.min = min(mine.min, theirs.min) if mine.n else theirs.min
-                mine.max = max(mine.max, theirs.max)
-                mine.n += theirs.n
-                mine.sum += theirs.sum
-    return whole
+def _sum(whole: Measure, parts: Sequence[Measure]) -> None:
+    """Fills an empty measure with what measures come to, without a sketch."""
+    whole.n = sum([part.n for part in parts])
+    whole.sum = sum([part.sum for part in parts])
+    whole.min = min([part.min for part in parts])
+    whole.max = max([part.max for part in parts])
 
 
 def _series(column: Column, wholes: Sequence[tuple[int, int, Figures]], total: Figures) -> PlotSeries:
