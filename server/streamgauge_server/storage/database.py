@@ -20,6 +20,10 @@ LatestTuple = tuple[str, int, str, str, int, int, bytes]
 """Tenant, kind, name, part, subject id, version, encoded samples."""
 BlockKey = tuple[int, int, int]
 """Subject id, day, seq."""
+SubjectDay = tuple[int, int]
+"""Subject id, day."""
+DayBlockTuple = tuple[int, int, int, int, int, str | None, bytes]
+"""Subject id, day, seq, first and last moment, the run that wrote it, data."""
 SubjectPartTuple = tuple[str, int, str, str]
 """Tenant, kind, name, part."""
 
@@ -75,6 +79,24 @@ class Database(Protocol):
 
     async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
         """Returns seq and data of those blocks that exist, in one statement."""
+        ...
+
+    def blocks_of_days(
+        self, connection: Connection, days: Collection[SubjectDay], start: int, end: int
+    ) -> Sequence[DayBlockTuple]:
+        """Returns the blocks of days of subjects that reach into [start, end), by (subject, day, seq).
+
+        In one statement, as part of the transaction of a function that `read` or `write` runs; so does `days_back`.
+        """
+        ...
+
+    def days_back(
+        self, connection: Connection, last_days: Collection[SubjectDay], days: int
+    ) -> Sequence[tuple[int, int, int]]:
+        """Returns the days on which subjects have blocks and how many bytes of data: (subject, day, bytes).
+
+        Of each subject the newest such day up to its last one, and those of the `days` - 1 days before it.
+        """
         ...
 
     async def version(self) -> str:

@@ -15,7 +15,14 @@ from sqlalchemy.pool import NullPool
 
 from streamgauge_server.storage.append_plan import AppendPlan
 from streamgauge_server.storage.block_selection import BlockSelection
-from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.database import (
+    BlockKey,
+    DayBlockTuple,
+    LatestTuple,
+    SubjectDay,
+    SubjectPartTuple,
+    SubjectTuple,
+)
 from streamgauge_server.storage.dialects import postgresql_statements as statements
 from streamgauge_server.storage.dialects.postgresql_errors import ConnectionLost, is_conflict, is_lost, translate
 from streamgauge_server.storage.dialects.postgresql_statements import Driver
@@ -176,6 +183,18 @@ class PostgresqlDatabase:
     async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
         """See `Database.block_data`."""
         return await self._run_driver(self._pool, lambda connection: statements.block_data(connection, keys))
+
+    def blocks_of_days(
+        self, connection: Connection, days: Collection[SubjectDay], start: int, end: int
+    ) -> Sequence[DayBlockTuple]:
+        """See `Database.blocks_of_days`."""
+        return _adapted(connection).run_async(lambda driver: statements.blocks_of_days(driver, days, start, end))
+
+    def days_back(
+        self, connection: Connection, last_days: Collection[SubjectDay], days: int
+    ) -> Sequence[tuple[int, int, int]]:
+        """See `Database.days_back`."""
+        return _adapted(connection).run_async(lambda driver: statements.days_back(driver, last_days, days))
 
     async def version(self) -> str:
         """See `Database.version`."""
