@@ -80,7 +80,7 @@ class AssetMetricServicer(pb_grpc.AssetMetricServiceServicer):
         """Emits metrics on many assets."""
         # A value weighs more than 8 bytes on the wire.
         heavy = current_call().request_bytes > 8 * MANY_VALUES
-        emits = await off_loop(lambda: [_emit(one, _problems_in_batch(one)) for one in request.requests], heavy=heavy)
+        emits = await off_loop(lambda: [*map(_emit_of_batch, request.requests)], heavy=heavy)
         answer = await self._emitter.emit_batch(
             current_caller(),
             emits,
@@ -210,7 +210,7 @@ class AssetMetricServicer(pb_grpc.AssetMetricServiceServicer):
         return pb.DeleteAssetResponse()
 
 
-def _emit(message: pb.EmitAssetMetricsRequest, problems: Sequence[Violation]) -> EmitInput:
+def _emit(message: pb.EmitAssetMetricsRequest, problems: Sequence[Violation] = ()) -> EmitInput:
     sample = convert.sample
     return EmitInput(
         message.asset,
@@ -221,12 +221,11 @@ def _emit(message: pb.EmitAssetMetricsRequest, problems: Sequence[Violation]) ->
     )
 
 
-def _problems_in_batch(message: pb.EmitAssetMetricsRequest) -> Sequence[Violation]:
-    return [
-        Violation(field, _BELONGS_TO_BATCH)
-        for field in ("validate_only", "request_id", "return_merged")
-        if getattr(message, field)
-    ]
+def _emit_of_batch(message: pb.EmitAssetMetricsRequest) -> EmitInput:
+    if not (message.validate_only or message.request_id or message.return_merged):
+        return _emit(message)
+    fields = ("validate_only", "request_id", "return_merged")
+    return _emit(message, [Violation(field, _BELONGS_TO_BATCH) for field in fields if getattr(message, field)])
 
 
 def _idempotency(request: pb.EmitAssetMetricsRequest | pb.BatchEmitAssetMetricsRequest) -> Idempotency | None:

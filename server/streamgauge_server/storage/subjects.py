@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -22,8 +22,7 @@ from streamgauge_server.storage.tenants import lock_tenant
 from streamgauge_server.timeseries.latest import encode_latest
 
 
-@dataclass(frozen=True, slots=True)
-class SubjectKey:
+class SubjectKey(NamedTuple):
     """A subject, or one part of it. The part is empty for the subject as a whole."""
 
     name: SubjectName
