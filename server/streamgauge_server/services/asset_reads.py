@@ -162,8 +162,8 @@ class AssetReader:
                 answer.unknown.append(asset)
                 continue
             samples = [
-                LatestAssetSample(descriptors[id_].metric, sample.value, sample.time, now - sample.time)
-                for id_, sample in parts[""].samples.items()
+                LatestAssetSample(descriptors[id_].metric, value, time, now - time)
+                for id_, (time, value, _, _) in parts[""].samples.items()
                 if wanted is None or id_ in wanted
             ]
             answer.assets.append(LatestAsset(asset, name, samples))
