@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Table
 
 from streamgauge_server.storage.block_selection import BlockSelection
 from streamgauge_server.storage.records import Append, Outcome
@@ -63,6 +63,14 @@ class Database(Protocol):
         self, connection: Connection, keys: Collection[SubjectPartTuple]
     ) -> dict[SubjectPartTuple, int]:
         """Returns what `subject_ids` does, as part of the transaction of a function that `write` runs."""
+        ...
+
+    def insert_many(self, connection: Connection, table: Table, rows: Collection[tuple[object, ...]]) -> None:
+        """Inserts rows as part of the transaction of a function that `write` runs, at what the driver itself takes.
+
+        A row has the values of all columns of the table in their order, except for an `id`, which the database gives;
+        JSON is given as text.
+        """
         ...
 
     async def subject_parts(self, subjects: Collection[SubjectTuple]) -> Sequence[tuple[int, str, str, int]]:

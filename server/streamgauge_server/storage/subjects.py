@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, select, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.errors import DomainError, Reason
@@ -43,7 +44,6 @@ NO_ASSETS: Mapping[str, NewAsset] = MappingProxyType({})
 
 _ENTRIES = {SubjectKind.SOURCE: tables.sources, SubjectKind.ASSET: tables.assets}
 """The catalogs of those kinds of subjects that have one."""
-_NEW_SOURCE = {"display_name": "", "connector_class": "", "labels": dict[str, str]()}
 
 
 class Subjects:
@@ -137,32 +137,24 @@ def register(
     of_kind = {kind: [key for key in new_subjects if key.name.kind == kind] for kind in _ENTRIES}
     if any(key.name.id not in assets for key in of_kind[SubjectKind.ASSET]):
         raise SubjectGone(())
-    connection.execute(
-        insert(tables.subjects),
-        [{"tenant": tenant, "kind": int(k.name.kind), "name": k.name.id, "part": k.part} for k in missing],
-    )
+    database.insert_many(connection, tables.subjects, [_row(tenant, key) for key in missing])
     created = _find(database, connection, tenant, missing)
     empty = encode_latest({})
-    connection.execute(
-        insert(tables.latest), [{"subject_id": id_, "version": 0, "samples": empty} for id_ in created.values()]
-    )
+    database.insert_many(connection, tables.latest, [(id_, 0, empty) for id_ in created.values()])
     for kind, table in _ENTRIES.items():
-        if entries := of_kind[kind]:
-            connection.execute(
-                insert(table),
-                [
-                    {
-                        "subject_id": created[key],
-                        "tenant": tenant,
-                        "name": key.name.id,
-                        "revision": 1,
-                        "create_time": now,
-                        "update_time": now,
-                        **(_NEW_SOURCE if kind == SubjectKind.SOURCE else _asset_fields(assets[key.name.id])),
-                    }
-                    for key in entries
-                ],
-            )
+        database.insert_many(
+            connection,
+            table,
+            [
+                (
+                    created[key],
+                    tenant,
+                    key.name.id,
+                    *(_source(now) if kind == SubjectKind.SOURCE else _asset(assets[key.name.id], now)),
+                )
+                for key in of_kind[kind]
+            ],
+        )
     if new_subjects:
         connection.execute(
             update(tables.tenants)
@@ -172,13 +164,15 @@ def register(
     return found | created
 
 
-def _asset_fields(asset: NewAsset) -> dict[str, Any]:
-    return {
-        "urn_head": asset.urn[: tables.URN_HEAD_LENGTH],
-        "platform": asset.platform,
-        "labels": dict(asset.labels),
-        "urn": asset.urn,
-    }
+def _source(now: int) -> tuple[object, ...]:
+    """Returns the columns of a new source's entry from `display_name` on."""
+    return "", "", "{}", 1, now, now
+
+
+def _asset(asset: NewAsset, now: int) -> tuple[object, ...]:
+    """Returns the columns of a new asset's entry from `urn_head` on."""
+    labels = json.dumps(dict(asset.labels)) if asset.labels else "{}"
+    return asset.urn[: tables.URN_HEAD_LENGTH], asset.platform, labels, 1, now, now, asset.urn
 
 
 def _find(database: Database, connection: Connection, tenant: str, keys: Iterable[SubjectKey]) -> dict[SubjectKey, int]:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Connection, text, type_coerce
+from sqlalchemy import ColumnElement, Connection, Table, text, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -167,6 +167,10 @@ class PostgresqlDatabase:
     ) -> dict[SubjectPartTuple, int]:
         """See `Database.subject_ids_within`."""
         return _adapted(connection).run_async(lambda driver: statements.subject_ids(driver, keys))
+
+    def insert_many(self, connection: Connection, table: Table, rows: Collection[tuple[object, ...]]) -> None:
+        """See `Database.insert_many`."""
+        _adapted(connection).run_async(lambda driver: statements.insert_many(driver, table, rows))
 
     async def subject_parts(self, subjects: Collection[SubjectTuple]) -> Sequence[tuple[int, str, str, int]]:
         """See `Database.subject_parts`."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from typing import Any, Protocol, cast
+
+from sqlalchemy import Table
 
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
 from streamgauge_server.storage.block_selection import BlockSelection, ListSyntax
@@ -184,6 +187,26 @@ async def subject_ids(connection: Driver, keys: Collection[SubjectPartTuple]) ->
     """See `Database.subject_ids`."""
     rows = await connection.fetch(_SUBJECT_IDS, *_columns(keys))
     return {(tenant, kind, name, part): id_ for tenant, kind, name, part, id_ in rows}
+
+
+async def insert_many(connection: Driver, table: Table, rows: Collection[tuple[object, ...]]) -> None:
+    """See `Database.insert_many`."""
+    if rows:
+        await connection.execute(_insert_into(table), *_columns(rows))
+
+
+_ARRAYS = {str: "text[]", int: "bigint[]", bytes: "bytea[]", object: "jsonb[]"}
+"""The arrays in which the values of a column travel, by what SQLAlchemy says of its type: `object` is JSON."""
+
+
+@lru_cache(maxsize=16)
+def _insert_into(table: Table) -> str:
+    columns = [column for column in table.columns if column.name != "id"]
+    arrays = [f"${number}::{_ARRAYS[column.type.python_type]}" for number, column in enumerate(columns, start=1)]
+    return (
+        f"INSERT INTO {table.name} ({', '.join(column.name for column in columns)}) "
+        f"SELECT * FROM unnest({', '.join(arrays)})"
+    )
 
 
 async def blocks(connection: Driver, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Connection, String, column, create_engine, event, func, select
+from sqlalchemy import ColumnElement, Connection, String, Table, column, create_engine, event, func, select
 from sqlalchemy import Engine as SqlEngine
 from sqlalchemy.pool import NullPool
 
@@ -222,6 +222,10 @@ class SqliteDatabase:
     ) -> dict[SubjectPartTuple, int]:
         """See `Database.subject_ids_within`."""
         return statements.subject_ids_one_by_one(_driver(connection), keys)
+
+    def insert_many(self, connection: Connection, table: Table, rows: Collection[tuple[object, ...]]) -> None:
+        """See `Database.insert_many`."""
+        _driver(connection).executemany(statements.insert_into(table), rows)
 
     async def subject_parts(self, subjects: Collection[SubjectTuple]) -> Sequence[tuple[int, str, str, int]]:
         """See `Database.subject_parts`."""

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
+from sqlalchemy import Table
+
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
 from streamgauge_server.storage.block_selection import BlockSelection, ListSyntax
 from streamgauge_server.storage.database import (
@@ -139,6 +141,13 @@ def _insert_requests(
 def latest(connection: sqlite3.Connection, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
     """See `Database.latest`."""
     return connection.execute(_LATEST, (json.dumps(list(subjects)),)).fetchall()
+
+
+@lru_cache(maxsize=16)
+def insert_into(table: Table) -> str:
+    """Returns the statement of `Database.insert_many`."""
+    columns = [column.name for column in table.columns if column.name != "id"]
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
 def subject_parts(
