@@ -7,8 +7,9 @@ import json
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MIN_MICROS, FixedClock
@@ -23,6 +24,7 @@ from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.storage import day_rounds
 from streamgauge_server.storage.assets import NewAsset
 from streamgauge_server.storage.blocks import SubjectWrite
+from streamgauge_server.storage.corrections import Deleted
 from streamgauge_server.storage.dialects import postgresql
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
@@ -187,6 +189,25 @@ async def test_newest_values_are_found_however_far_back_they_are(store: Store) -
     await some.emit([Emit(n, START + 9 * day, {"b": 6}) for n in range(3)])
     assert await some.roll_back("r") == some.forget("r") == Corrected(9, 3, {"a": 3, "b": 3, "c": 3})
     await some.check()
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, [25, 12, 6, *[5] * 51, 2]), (1e9, [25, 50, 100, 125])])
+async def test_transactions_that_take_long_are_followed_by_smaller_ones(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: Sequence[int]
+) -> None:
+    monkeypatch.setattr(asset_corrections, "TRANSACTION_SECONDS", seconds)
+    some = await fleet(store, 300)
+    await some.emit([Emit(n, START, {"a": n}, "r") for n in range(300)])
+    delete_from_each = store.corrections.delete_from_each
+    sizes: list[int] = []
+
+    async def counted(subject_ids: Collection[int], **options: Any) -> dict[int, Deleted]:
+        sizes.append(len(subject_ids))
+        return await delete_from_each(subject_ids, **options)
+
+    monkeypatch.setattr(store.corrections, "delete_from_each", counted)
+    assert await some.roll_back("r") == some.forget("r")
+    assert sizes == expected
 
 
 async def test_assets_that_are_gone_are_passed_over(store: Store) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 
 from streamgauge_server.model.clock import MAX_MICROS, MIN_MICROS
 from streamgauge_server.model.entities import Caller
@@ -25,9 +26,12 @@ MAX_COUNTED_METRICS = 1_000
 ASSETS_LOOKED_UP = 1_000
 """Assets of a run that are looked up at once."""
 ASSETS_AT_ONCE = 200
-"""Assets of a run that one transaction corrects: emits on them wait for so long."""
+"""Assets of a run that one transaction corrects, at most."""
 BLOCKS_AT_ONCE = 2_000
 """Blocks of the run that one transaction takes, as far as one asset does not have more."""
+TRANSACTION_SECONDS = 0.25
+"""What a transaction is to take at most: so long emits wait. Where much must be read, it corrects fewer assets."""
+_FIRST_ASSETS, _FEWEST_ASSETS = 25, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +105,19 @@ class AssetCorrections:
     async def _delete_of_run(
         self, tenant: str, correction: Correction, metrics: Collection[int] | None, tally: _Tally
     ) -> None:
-        after = 0
+        after, pace = 0, _Pace()
         while blocks := await self._store.corrections.subjects_of_run(
             tenant, SubjectKind.ASSET, correction.run_id, after=after, limit=ASSETS_LOOKED_UP
         ):
-            for ids in _portions(blocks):
+            remaining = list(blocks)
+            while remaining:
+                portion = _portion(remaining, blocks, pace.assets)
+                began = monotonic()
                 # An asset that is gone by now has lost the run's values with all others.
-                await self._delete(ids, correction, metrics, tally)
-            after = max(blocks)
+                await self._delete(portion, correction, metrics, tally)
+                pace.took(monotonic() - began)
+                after = portion[-1]
+                del remaining[: len(portion)]
 
     async def _delete(
         self, subject_ids: Collection[int], correction: Correction, metrics: Collection[int] | None, tally: _Tally
@@ -159,18 +168,28 @@ class AssetCorrections:
         return {descriptors[id_].metric: count for id_, count in most}
 
 
-def _portions(blocks: Mapping[int, int]) -> Iterator[list[int]]:
-    """Yields assets in portions for one transaction each, given how many blocks of each are concerned."""
-    portion: list[int] = []
+class _Pace:
+    """How many assets the next transaction corrects."""
+
+    def __init__(self) -> None:
+        self.assets = min(_FIRST_ASSETS, ASSETS_AT_ONCE)
+
+    def took(self, seconds: float) -> None:
+        """Takes note of how long the last one took."""
+        if seconds > TRANSACTION_SECONDS:
+            self.assets = min(self.assets, max(_FEWEST_ASSETS, self.assets // 2))
+        elif seconds < TRANSACTION_SECONDS / 4:
+            self.assets = min(2 * self.assets, ASSETS_AT_ONCE)
+
+
+def _portion(subject_ids: Sequence[int], blocks: Mapping[int, int], at_most: int) -> Sequence[int]:
+    """Returns the first assets, for one transaction, given how many blocks of each are concerned."""
     room = BLOCKS_AT_ONCE
-    for subject_id, count in blocks.items():
-        if portion and (count > room or len(portion) == ASSETS_AT_ONCE):
-            yield portion
-            portion, room = [], BLOCKS_AT_ONCE
-        portion.append(subject_id)
-        room -= count
-    if portion:
-        yield portion
+    for position, subject_id in enumerate(subject_ids[:at_most]):
+        room -= blocks[subject_id]
+        if room < 0 and position:
+            return subject_ids[:position]
+    return subject_ids[:at_most]
 
 
 def _filters(correction: Correction) -> list[str]:

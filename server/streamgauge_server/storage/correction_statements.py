@@ -18,11 +18,15 @@ LOCKED = (
     .order_by(_latest.subject_id)
     .with_for_update()
 )
+# Not a join, for which PostgreSQL may read all subjects of the tenant each time: one look-up for each block of the run.
+_is_asked_for = (
+    select(and_(_subjects.tenant == bindparam("tenant"), _subjects.kind == bindparam("kind")))
+    .where(_subjects.id == _blocks.subject_id)
+    .scalar_subquery()
+)
 SUBJECTS_OF_RUN = (
     select(_blocks.subject_id, func.count().label("blocks"))
-    .join(tables.subjects, _subjects.id == _blocks.subject_id)
-    .where(_blocks.run_id == bindparam("run"), _blocks.subject_id > bindparam("after"))
-    .where(_subjects.tenant == bindparam("tenant"), _subjects.kind == bindparam("kind"))
+    .where(_blocks.run_id == bindparam("run"), _blocks.subject_id > bindparam("after"), _is_asked_for)
     .group_by(_blocks.subject_id)
     .order_by(_blocks.subject_id)
     .limit(bindparam("limit"))
@@ -40,6 +44,8 @@ _chosen = tables.blocks.alias("chosen")
 _days_of_run = (
     select(_chosen.c.subject_id, _chosen.c.day)
     .where(_chosen.c.run_id == bindparam("run"), _chosen.c.subject_id.in_(_given))
+    # PostgreSQL, which does not know how much a new run wrote, may search the list only after reading all of the run.
+    .where(_chosen.c.subject_id.between(bindparam("first_subject"), bindparam("last_subject")))
     .where(_chosen.c.day.between(bindparam("first_day"), bindparam("last_day")))
     .where(_chosen.c.first_time < bindparam("end"), _chosen.c.last_time >= bindparam("start"))
     .distinct()

@@ -147,15 +147,20 @@ class Corrections:
     ) -> dict[int, _Tally]:
         """Takes samples out of the blocks of subjects, or with `dry` finds out what would go."""
         tallies = {subject_id: _Tally() for subject_id in ids}
+        if not ids:
+            return tallies
         parameters = {
             "subjects": ids,
             "start": deletion.start,
             "end": deletion.end,
             "first_day": deletion.start // MICROS_PER_DAY,
             "last_day": (deletion.end - 1) // MICROS_PER_DAY,
-            **({"run": deletion.run_id} if deletion.run_id else {}),
         }
-        rows = connection.execute(statements.DAYS_OF_RUN if deletion.run_id else statements.DAYS, parameters)
+        statement = statements.DAYS
+        if deletion.run_id:
+            statement = statements.DAYS_OF_RUN
+            parameters |= {"run": deletion.run_id, "first_subject": min(ids), "last_subject": max(ids)}
+        rows = connection.execute(statement, parameters)
         days = [(subject_id, day, size) for subject_id, day, size in rows]
         for blocks in load_days(self._database, connection, days, deletion.start, deletion.end):
             corrections = self._database.compute(connection, partial(_correct_days, blocks, deletion))
