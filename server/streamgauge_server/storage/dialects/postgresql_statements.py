@@ -195,7 +195,7 @@ async def insert_many(connection: Driver, table: Table, rows: Collection[tuple[o
         await connection.execute(_insert_into(table), *_columns(rows))
 
 
-_ARRAYS = {str: "text[]", int: "bigint[]", bytes: "bytea[]", object: "jsonb[]"}
+_ARRAYS = {str: "text[]", int: "bigint[]", bool: "boolean[]", bytes: "bytea[]", object: "jsonb[]"}
 """The arrays in which the values of a column travel, by what SQLAlchemy says of its type: `object` is JSON."""
 
 
