@@ -9,6 +9,7 @@ from pathlib import Path
 from streamgauge_server.cluster_settings import ClusterSettings
 from streamgauge_server.flink.addresses import Tls
 from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.limits import Limits
 from streamgauge_server.services.clusters import ClusterConfig, Clusters
 from streamgauge_server.settings import Settings
 from streamgauge_server.storage.migrate import migrate
@@ -58,10 +59,10 @@ def open_clusters(settings: Settings) -> Clusters:
     Raises:
         StartError: a secret or a certificate cannot be read.
     """
-    return Clusters([_config(cluster) for cluster in settings.clusters])
+    return Clusters([_config(cluster, settings.limits) for cluster in settings.clusters])
 
 
-def _config(cluster: ClusterSettings) -> ClusterConfig:
+def _config(cluster: ClusterSettings, limits: Limits) -> ClusterConfig:
     tls = Tls(cluster.ca_file, cluster.client_cert_file, cluster.client_key_file)
     try:
         tls.context()
@@ -71,6 +72,7 @@ def _config(cluster: ClusterSettings) -> ClusterConfig:
             tenant=cluster.tenant,
             base_urls=cluster.urls,
             register_all=cluster.registration == "all",
+            max_stacktrace_bytes=limits.max_stacktrace_bytes,
             poll_seconds=cluster.poll_seconds,
             requests_per_second=cluster.requests_per_second,
             bearer_token=_secret(cluster.token_file, cluster.token_variable),

@@ -43,7 +43,7 @@ def unary_write(session: Session) -> list[Measurement]:
         session.generator.run(command)
         rounds = session.rounds(command, served, scale.call_rounds)
         profile = session.profile_calls(WRITE, served, command)
-    return [_throughput(session.name(WRITE), rounds, profile)]
+    return [throughput(session.name(WRITE), GOAL, rounds, profile)]
 
 
 def latest_read(session: Session) -> list[Measurement]:
@@ -73,7 +73,7 @@ def latest_read(session: Session) -> list[Measurement]:
         session.generator.run(command)
         rounds = session.rounds(command, served, session.scale.call_rounds)
         profile = session.profile_calls(READ, served, command)
-    return [_throughput(session.name(READ), rounds, profile)]
+    return [throughput(session.name(READ), GOAL, rounds, profile)]
 
 
 def _register(session: Session, served: Served, requests: Sequence[bytes]) -> None:
@@ -83,12 +83,13 @@ def _register(session: Session, served: Served, requests: Sequence[bytes]) -> No
     session.generator.run(command)
 
 
-def _throughput(name: str, rounds: Sequence[Round], profile: Sequence[str]) -> Measurement:
+def throughput(name: str, goal: Goal, rounds: Sequence[Round], profile: Sequence[str]) -> Measurement:
+    """Returns calls a second against those of empty calls."""
     return Measurement(
         name,
         "calls/s",
         "empty echo RPC",
-        GOAL,
+        goal,
         [Pair(one.subject.rate, one.echo.rate) for one in rounds],
         [cost(rounds), *profile],
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from streamgauge_server.collectors.job_matching import derived_id
-from streamgauge_server.model.jobs import JobState, NewJob, TaskCounts
+from streamgauge_server.model.jobs import JobState, NewJob, TaskCounts, derived_id
 from streamgauge_server.model.limits import Limits
 
 from tests.collectors.conftest import CLUSTER, TENANT, Collecting, StartCollecting, jid

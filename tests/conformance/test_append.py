@@ -208,7 +208,7 @@ async def test_an_append_that_the_database_refuses_fails_alone(observer: Observe
     subject = await observer.subject()
     good = row_write(subject, START, {1: 1})
     bad = row_write(subject, START + 1, {1: 2})
-    bad.blocks[0] = dataclasses.replace(bad.blocks[0], data=None)  # type: ignore[arg-type]
+    bad.blocks[0] = bad.blocks[0]._replace(data=None)  # type: ignore[arg-type]
     appends: list[Any] = [[good], [bad], [row_write(subject, START + 2, {1: 3})]]
     answers = await asyncio.gather(*map(observer.store.blocks.append, appends), return_exceptions=True)
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False]

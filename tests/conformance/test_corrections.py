@@ -269,7 +269,7 @@ async def test_samples_of_several_types_of_one_metric_go_alike(observer: Observe
     assert await observer.latest_values() == {A: True}
 
 
-async def test_the_subjects_of_a_run_come_in_pages(observer: Observer) -> None:
+async def test_the_subjects_of_a_run_come_in_pages_with_the_number_of_its_blocks(observer: Observer) -> None:
     store = observer.store
     ids = [await observer.subject(name) for name in "abc"]
     other = await observer.subject("d")
@@ -280,12 +280,13 @@ async def test_the_subjects_of_a_run_come_in_pages(observer: Observer) -> None:
     await emit(store, other, START, {A: 1}, "s")
     await emit(store, other, START, {A: 1})
     find = store.corrections.subjects_of_run
-    assert await find("t", SubjectKind.SOURCE, "r", after=0, limit=2) == ids[:2]
-    assert await find("t", SubjectKind.SOURCE, "r", after=ids[1], limit=2) == ids[2:]
-    assert await find("t", SubjectKind.ASSET, "r", after=0, limit=2) == []
-    assert await find("t", SubjectKind.SOURCE, "", after=0, limit=2) == []
+    await emit(store, ids[1], START, {B: 1}, "r")
+    assert list((await find("t", SubjectKind.SOURCE, "r", after=0, limit=2)).items()) == [(ids[0], 3), (ids[1], 4)]
+    assert await find("t", SubjectKind.SOURCE, "r", after=ids[1], limit=2) == {ids[2]: 3}
+    assert await find("t", SubjectKind.ASSET, "r", after=0, limit=2) == {}
+    assert await find("t", SubjectKind.SOURCE, "", after=0, limit=2) == {}
     await delete(store, ids[0], run="r")
-    assert await find("t", SubjectKind.SOURCE, "r", after=0, limit=9) == ids[1:]
+    assert await find("t", SubjectKind.SOURCE, "r", after=0, limit=9) == {ids[1]: 4, ids[2]: 3}
 
 
 RUNS = ("", "r", "s")
@@ -391,7 +392,7 @@ async def test_appends_of_other_servers_and_deletions_do_not_lose_each_other(ope
 SERVER = """
 import asyncio, os, sys, threading
 from streamgauge_server.model.clock import MAX_MICROS, MIN_MICROS, SystemClock
-from streamgauge_server.storage import corrections
+from streamgauge_server.storage import corrections, day_rounds
 from streamgauge_server.storage.store import Store
 
 store_day, days = corrections._store, 0
@@ -407,6 +408,7 @@ def store_day_and_stop(*arguments):
 async def main(url, subject):
     store = await Store.open(url, clock=SystemClock())
     corrections._store = store_day_and_stop
+    day_rounds.DAYS_AT_ONCE = 1
     await store.corrections.delete_samples(
         subject, start=MIN_MICROS, end=MAX_MICROS, metrics={1}, run_id="", validate_only=False
     )

@@ -95,7 +95,7 @@ async def test_acknowledged_writes_are_there_after_kill_9_and_nothing_is_there_i
     await load.run_until_killed(server, after=600)
     await server.start()
 
-    found = await stored(server.stubs, *load.acknowledged, "sources/once")
+    found = await stored(server.stubs, *sorted({*load.acknowledged, *IMPORTED}), "sources/once")
     for source, acknowledged in load.acknowledged.items():
         assert acknowledged <= found[source], f"acknowledged and lost of {source}"
     for source in IMPORTED:

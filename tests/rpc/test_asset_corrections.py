@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import grpc.aio
@@ -12,6 +13,7 @@ from grpc import StatusCode
 from streamgauge.v1 import asset_metric_service_pb2 as pb
 from streamgauge_server.model.clock import MAX_MICROS, MIN_MICROS, FixedClock
 from streamgauge_server.model.errors import store_unavailable
+from streamgauge_server.model.limits import Limits
 from streamgauge_server.services import asset_corrections
 from streamgauge_server.storage.corrections import Deleted
 
@@ -182,11 +184,12 @@ class TestRuns:
         for urn in (URN, OTHER):
             assert await samples(stubs, urn) == {NOW: {"b": 1}, NOW + SECOND: {"a": 2, "b": 2}}
 
+    @pytest.mark.parametrize("bound", ["ASSETS_LOOKED_UP", "ASSETS_AT_ONCE", "BLOCKS_AT_ONCE"])
     @pytest.mark.parametrize("at_once", [1, 20, 50, 51])
-    async def test_the_assets_of_a_run_are_found_page_by_page(
-        self, stubs: Stubs, monkeypatch: pytest.MonkeyPatch, at_once: int
+    async def test_the_assets_of_a_run_are_corrected_in_portions(
+        self, stubs: Stubs, monkeypatch: pytest.MonkeyPatch, bound: str, at_once: int
     ) -> None:
-        monkeypatch.setattr(asset_corrections, "_ASSETS_AT_ONCE", at_once)
+        monkeypatch.setattr(asset_corrections, bound, at_once)
         urns = [f"urn:x:{n}" for n in range(50)]
         requests = [emission({"rows": n}, asset=urn, run="r") for n, urn in enumerate(urns)]
         requests += [emission({"rows": -1}, asset=urn, at=NOW - SECOND) for urn in urns[::2]]
@@ -200,27 +203,59 @@ class TestRuns:
     async def test_a_correction_that_breaks_off_is_finished_by_a_repeat(
         self, stubs: Stubs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for n in range(6):
+        monkeypatch.setattr(asset_corrections, "ASSETS_AT_ONCE", 2)
+        for n in range(8):
             await emit(stubs, {"rows": n}, asset=f"urn:x:{n}", run="r")
         assert stubs.app is not None
         assert stubs.app.store is not None
         corrections = stubs.app.store.corrections
-        delete_samples = corrections.delete_samples
-        calls: list[int] = []
+        delete_from_each = corrections.delete_from_each
+        calls: list[Collection[int]] = []
 
-        async def fail_at_the_fourth(subject_id: int, **options: Any) -> Deleted:
-            calls.append(subject_id)
-            if len(calls) == 4:
+        async def fail_at_the_third(subject_ids: Collection[int], **options: Any) -> dict[int, Deleted]:
+            calls.append(subject_ids)
+            if len(calls) == 3:
                 raise store_unavailable("sqlite", "disk_full")
-            return await delete_samples(subject_id, **options)
+            return await delete_from_each(subject_ids, **options)
 
-        monkeypatch.setattr(corrections, "delete_samples", fail_at_the_fourth)
+        monkeypatch.setattr(corrections, "delete_from_each", fail_at_the_third)
         with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
             await stubs.assets.DeleteAssetMetrics(correction(EVERY, run="r"))
         answer = await stubs.assets.DeleteAssetMetrics(correction(EVERY, run="r"))
-        assert (answer.deleted_value_count, answer.asset_count) == (3, 3)
-        assert len(calls) == 7, "assets that are done are not looked at again"
-        assert [await samples(stubs, f"urn:x:{n}") for n in range(6)] == [{}] * 6
+        assert (answer.deleted_value_count, answer.asset_count) == (4, 4)
+        assert calls[3:] == [calls[2], calls[4]], "assets that are done are not looked at again"
+        assert [await samples(stubs, f"urn:x:{n}") for n in range(8)] == [{}] * 8
+
+    @pytest.mark.parametrize("timeout", [None, 0.5])
+    async def test_a_correction_that_runs_out_of_time_keeps_what_it_did_and_is_finished_by_a_repeat(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch, timeout: float | None
+    ) -> None:
+        """Out of the server's time, or out of the caller's."""
+        monkeypatch.setattr(asset_corrections, "ASSETS_AT_ONCE", 2)
+        stubs = await start(limits=Limits(max_call_seconds=1))
+        for n in range(8):
+            await emit(stubs, {"rows": n}, asset=f"urn:x:{n}", run="r")
+        assert stubs.app is not None
+        assert stubs.app.store is not None
+        corrections = stubs.app.store.corrections
+        delete_from_each = corrections.delete_from_each
+        calls = 0
+
+        async def stall_at_the_third(subject_ids: Collection[int], **options: Any) -> dict[int, Deleted]:
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                await asyncio.Event().wait()
+            return await delete_from_each(subject_ids, **options)
+
+        monkeypatch.setattr(corrections, "delete_from_each", stall_at_the_third)
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stubs.assets.DeleteAssetMetrics(correction(EVERY, run="r"), timeout=timeout)
+        assert failed.value.code() == StatusCode.DEADLINE_EXCEEDED
+        assert [len(await samples(stubs, f"urn:x:{n}")) for n in range(8)] == [0] * 4 + [1] * 4
+        answer = await stubs.assets.DeleteAssetMetrics(correction(EVERY, run="r"))
+        assert (answer.deleted_value_count, answer.asset_count) == (4, 4)
+        assert [await samples(stubs, f"urn:x:{n}") for n in range(8)] == [{}] * 8
 
     async def test_an_asset_that_is_deleted_meanwhile_does_not_stop_the_others(
         self, stubs: Stubs, monkeypatch: pytest.MonkeyPatch
@@ -232,7 +267,7 @@ class TestRuns:
         corrections = stubs.app.store.corrections
         subjects_of_run = corrections.subjects_of_run
 
-        async def deleting(*arguments: Any, **options: Any) -> list[int]:
+        async def deleting(*arguments: Any, **options: Any) -> dict[int, int]:
             found = await subjects_of_run(*arguments, **options)
             if found:
                 await stubs.assets.DeleteAsset(pb.DeleteAssetRequest(asset=URN))
@@ -289,11 +324,20 @@ class TestRefusals:
                 await stubs.assets.DeleteAssetMetrics(request)
             description = "must be set where none of time_range, metrics and run_id is given"
             assert refusal.violations == {"all": description}
+        assert await samples(stubs) == {NOW: {"a": 1}}
+
+    async def test_an_empty_range_is_as_none(self, stubs: Stubs) -> None:
+        await emit(stubs, {"a": 1}, run="r")
+        await emit(stubs, {"a": 2}, at=NOW + SECOND)
         request = correction()
         request.time_range.SetInParent()
-        with invalid():
+        with invalid() as refusal:
             await stubs.assets.DeleteAssetMetrics(request)
-        assert await samples(stubs) == {NOW: {"a": 1}}
+        assert list(refusal.violations) == ["all"]
+        for request, left in ((correction(EVERY, run="r"), {NOW + SECOND: {"a": 2}}), (correction(all=True), {})):
+            request.time_range.SetInParent()
+            assert await correct(stubs, request) == (1, 1, {"a": 1})
+            assert await samples(stubs) == left
 
     async def test_all_stands_alone(self, stubs: Stubs) -> None:
         await emit(stubs, {"a": 1})

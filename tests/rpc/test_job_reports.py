@@ -262,6 +262,13 @@ class TestExceptions:
         assert one.stacktrace.endswith("Caused by: java.lang.Error: the end")
         assert len(one.summary.encode()) <= 1_024
 
+    async def test_a_traceback_of_python_is_summed_up_by_the_line_that_tells_the_error(self, stubs: Stubs) -> None:
+        traceback = (
+            'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\nValueError: no\nmore of it'
+        )
+        await tell(stubs, report(exceptions=[traceback]))
+        assert [one.summary for one in (await exceptions_of(stubs)).exceptions] == ["ValueError: no"]
+
     async def test_nul_in_a_stack_trace_is_left_out(self, stubs: Stubs) -> None:
         await tell(stubs, report(exceptions=["bo\0om"]))
         assert [one.stacktrace for one in (await exceptions_of(stubs)).exceptions] == ["boom"]

@@ -7,6 +7,7 @@ import logging
 import math
 import random
 import time
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,7 @@ class AsyncCallingChannel:
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._endless: weakref.WeakSet[AsyncAnswers] = weakref.WeakSet()
         _forks.register(self)
 
     def open(self) -> grpc.aio.Channel:
@@ -85,8 +87,14 @@ class AsyncCallingChannel:
     async def close(self) -> None:
         """Closes the channel; calls under way are cancelled. Closing twice is fine."""
         channel, self._channel, self._closed = self._channel, None, True
+        for answers in list(self._endless):
+            answers.cancel()  # older versions of gRPC leave those under way that nobody waits for at this moment
         if channel is not None:
             await channel.close()
+
+    def add(self, answers: AsyncAnswers) -> None:
+        """Has a call cancelled when the channel is closed."""
+        self._endless.add(answers)
 
     def reset_after_fork(self) -> None:
         """Forgets the parent's channel and loop."""
@@ -246,4 +254,6 @@ class AsyncAnswersCall(Method[AsyncCallingChannel]):
     def __call__(self, request: Any, timeout: float | None = None, metadata: Metadata | None = None) -> AsyncAnswers:
         """Returns the responses as they come."""
         carried, seconds = self.metadata(metadata), or_none(math.inf if timeout is None else timeout)
-        return AsyncAnswers(self.callable()(request, timeout=seconds, metadata=carried))
+        answers = AsyncAnswers(self.callable()(request, timeout=seconds, metadata=carried))
+        self._owner.add(answers)
+        return answers

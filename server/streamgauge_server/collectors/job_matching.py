@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 from streamgauge_server.flink.ids import is_flink_id
-from streamgauge_server.model.jobs import Job, NewJob
+from streamgauge_server.model.jobs import Job, NewJob, derived_id
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import id_problem
 from streamgauge_server.storage.store import Store
 
 MAX_JOB_NAME = 255
 """Characters of the name under which a job is registered."""
-
-_NAMESPACE = uuid.UUID("7a5b7ac6-51c5-4a6d-8a43-5d4f6c1f0c3e")
-
-
-def derived_id(cluster: str, name: str) -> str:
-    """Returns the id of a job whose name cannot be its id: always the same one for a cluster and a name."""
-    return str(uuid.uuid5(_NAMESPACE, f"{cluster}\n{name}"))
 
 
 class JobMatcher:

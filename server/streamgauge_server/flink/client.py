@@ -11,7 +11,7 @@ from streamgauge_server.flink import fields
 from streamgauge_server.flink.addresses import Tls
 from streamgauge_server.flink.cluster import ClusterConfig, ClusterOverview, JobSummary, parse_jobs, parse_status
 from streamgauge_server.flink.errors import Cause, Unreachable
-from streamgauge_server.flink.failures import FailureHistory
+from streamgauge_server.flink.failures import MAX_STACK_BYTES, FailureHistory
 from streamgauge_server.flink.ids import flink_id, is_flink_id
 from streamgauge_server.flink.job_details import JobDetails
 from streamgauge_server.flink.metric_values import Aggregate, parse_aggregates, parse_names, parse_values
@@ -44,6 +44,7 @@ class FlinkClient:
         connect_timeout: seconds.
         read_timeout: seconds.
         max_body: bytes of an answer.
+        max_stack_bytes: bytes that are kept of one stack trace.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class FlinkClient:
         connect_timeout: float = CONNECT_SECONDS,
         read_timeout: float = READ_SECONDS,
         max_body: int = MAX_BODY,
+        max_stack_bytes: int = MAX_STACK_BYTES,
     ) -> None:
+        self._max_stack_bytes = max_stack_bytes
         self._transport = Transport(
             base_urls,
             headers=headers or {},
@@ -108,7 +111,8 @@ class FlinkClient:
         """Returns the job's exceptions, the newest `limit` (at least 1)."""
         if limit < 1:
             raise ValueError(f"at least one exception must be asked for, not {limit}")
-        return await self._get(f"{_of_job(jid)}/exceptions?maxExceptions={limit}", FailureHistory.parse)
+        target = f"{_of_job(jid)}/exceptions?maxExceptions={limit}"
+        return await self._get(target, lambda answer: FailureHistory.parse(answer, self._max_stack_bytes))
 
     async def job_metric_names(self, jid: str) -> frozenset[str]:
         """Returns ids of a job's own metrics; none for a job that has ended or is unknown."""

@@ -10,7 +10,7 @@ from streamgauge_server.flink import fields
 from streamgauge_server.flink.errors import bounded
 
 MAX_STACK_BYTES = 64 * 1024
-"""UTF-8 bytes that are kept of one stack trace. Messages of megabytes are real: records print themselves into them."""
+"""UTF-8 bytes that are kept of one stack trace by default. Messages of megabytes are real: records print themselves."""
 
 MAX_CONCURRENT = 10
 """Exceptions that are kept of those that came with one: at a parallelism of 1,000 every subtask fails at once."""
@@ -69,8 +69,8 @@ class FailureHistory:
         return self.entries[0] if self.entries else None
 
     @classmethod
-    def parse(cls, answer: object) -> FailureHistory:
-        """Reads the answer.
+    def parse(cls, answer: object, max_stack_bytes: int = MAX_STACK_BYTES) -> FailureHistory:
+        """Reads the answer. Of each stack trace at most `max_stack_bytes` of UTF-8 are kept.
 
         Raises:
             MalformedAnswer: there is neither a history nor the single exception of Flink 1.x.
@@ -79,10 +79,10 @@ class FailureHistory:
         if "exceptionHistory" not in told and "root-exception" not in told:
             raise fields.MalformedAnswer("the exceptions have no history")
         history = fields.member(told, "exceptionHistory")
-        entries = tuple(_failure(entry) for entry in fields.members(history, "entries"))
+        entries = tuple(_failure(entry, max_stack_bytes) for entry in fields.members(history, "entries"))
         truncated = history.get("truncated") is True or len(entries) >= HISTORY_SIZE
         if not entries and (root := fields.text(told, "root-exception")):
-            entries = (_single(root, fields.moment(told, "timestamp")),)
+            entries = (_single(root, fields.moment(told, "timestamp"), max_stack_bytes),)
             truncated = truncated or told.get("truncated") is True
         return cls(entries, truncated)
 
@@ -109,9 +109,9 @@ def cut_stack(stack: str, limit: int = MAX_STACK_BYTES) -> tuple[str, bool]:
     return "".join(part.decode("utf-8", "ignore") for part in (head, marker, tail)), True
 
 
-def _failure(told: fields.JsonObject) -> Failure:
+def _failure(told: fields.JsonObject, max_stack_bytes: int) -> Failure:
     whole = fields.text(told, "stacktrace")
-    stack, truncated = cut_stack(whole)
+    stack, truncated = cut_stack(whole, max_stack_bytes)
     labels = fields.member(told, "failureLabels")
     return Failure(
         name=bounded(fields.text(told, "exceptionName")),
@@ -123,12 +123,14 @@ def _failure(told: fields.JsonObject) -> Failure:
         endpoint=bounded(fields.text(told, "endpoint") or fields.text(told, "location")),
         task_manager=bounded(fields.text(told, "taskManagerId")),
         labels={bounded(fields.storable(key)): bounded(fields.text(labels, key)) for key in labels},
-        concurrent=tuple(_failure(one) for one in fields.members(told, "concurrentExceptions")[:MAX_CONCURRENT]),
+        concurrent=tuple(
+            _failure(one, max_stack_bytes) for one in fields.members(told, "concurrentExceptions")[:MAX_CONCURRENT]
+        ),
     )
 
 
-def _single(whole: str, time_ms: int | None) -> Failure:
-    stack, truncated = cut_stack(whole)
+def _single(whole: str, time_ms: int | None, max_stack_bytes: int) -> Failure:
+    stack, truncated = cut_stack(whole, max_stack_bytes)
     name = whole.split("\n", 1)[0].split(":", 1)[0]
     return Failure(bounded(name), time_ms, stack, truncated, _sha256(whole), "", "", "", {})
 

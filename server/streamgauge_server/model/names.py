@@ -34,6 +34,10 @@ class SubjectName:
     kind: SubjectKind
     id: str
 
+    def __hash__(self) -> int:
+        # Names are keys of every write and read, and strings know their hashes. Ids of two kinds are seldom the same.
+        return hash(self.id)
+
     def __str__(self) -> str:
         if self.kind == SubjectKind.METRIC_TYPE_CHOICE:
             metric_type, _, choice = self.id.partition("/")

@@ -21,7 +21,7 @@ from streamgauge_server.rpc.context import current_call, current_caller
 from streamgauge_server.rpc.deprecation import DeprecatedCalls
 from streamgauge_server.services.asset_corrections import AssetCorrections, Correction
 from streamgauge_server.services.asset_emit import AssetEmitter
-from streamgauge_server.services.asset_reads import AssetReader, HistoryQuestion
+from streamgauge_server.services.asset_reads import AssetReader, HistoryQuestion, LatestAssetSample
 from streamgauge_server.services.asset_values import asset_type_of
 from streamgauge_server.services.assets import AssetCatalog, AssetFilter
 from streamgauge_server.services.emit_answers import EmitOutcomes, Emitted, Refused
@@ -79,7 +79,7 @@ class AssetMetricServicer(pb_grpc.AssetMetricServiceServicer):
         """Emits metrics on many assets."""
         # A value weighs more than 8 bytes on the wire.
         heavy = current_call().request_bytes > 8 * MANY_VALUES
-        emits = await off_loop(lambda: [_emit(one, _problems_in_batch(one)) for one in request.requests], heavy=heavy)
+        emits = await off_loop(lambda: [*map(_emit_of_batch, request.requests)], heavy=heavy)
         answer = await self._emitter.emit_batch(
             current_caller(),
             emits,
@@ -134,16 +134,17 @@ class AssetMetricServicer(pb_grpc.AssetMetricServiceServicer):
         message = pb.GetLatestAssetMetricsResponse(
             unknown_assets=answer.unknown, read_time=convert.timestamp(answer.read_time)
         )
+        # Most assets have the same metrics, often of the same moment. So a message of each metric and type is kept,
+        # what differs is changed in it, and the whole is copied: half the work of a new message each time.
+        kept: dict[tuple[str, type], _LatestMessage] = {}
         for asset in answer.assets:
-            entry = message.assets.add(asset=asset.asset, name=str(asset.name))
-            add = entry.metrics.add
-            for name, value, time, age in asset.samples:
-                metric = add()
-                metric.name = name
-                convert.fill_sample(metric.value, value)
-                metric.value_type = asset_type_of(value).value  # type: ignore[assignment]
-                convert.fill_timestamp(metric.time, time)
-                convert.fill_duration(metric.age, age)
+            append = message.assets.add(asset=asset.asset, name=str(asset.name)).metrics.append
+            for sample in asset.samples:
+                key = (sample[0], type(sample[1]))
+                metric = kept.get(key)
+                if metric is None:
+                    metric = kept[key] = _LatestMessage(sample)
+                append(metric.of(sample))
         return message
 
     async def DeleteAssetMetrics(  # noqa: N802
@@ -209,7 +210,7 @@ class AssetMetricServicer(pb_grpc.AssetMetricServiceServicer):
         return pb.DeleteAssetResponse()
 
 
-def _emit(message: pb.EmitAssetMetricsRequest, problems: Sequence[Violation]) -> EmitInput:
+def _emit(message: pb.EmitAssetMetricsRequest, problems: Sequence[Violation] = ()) -> EmitInput:
     sample = convert.sample
     return EmitInput(
         message.asset,
@@ -220,12 +221,11 @@ def _emit(message: pb.EmitAssetMetricsRequest, problems: Sequence[Violation]) ->
     )
 
 
-def _problems_in_batch(message: pb.EmitAssetMetricsRequest) -> Sequence[Violation]:
-    return [
-        Violation(field, _BELONGS_TO_BATCH)
-        for field in ("validate_only", "request_id", "return_merged")
-        if getattr(message, field)
-    ]
+def _emit_of_batch(message: pb.EmitAssetMetricsRequest) -> EmitInput:
+    if not (message.validate_only or message.request_id or message.return_merged):
+        return _emit(message)
+    fields = ("validate_only", "request_id", "return_merged")
+    return _emit(message, [Violation(field, _BELONGS_TO_BATCH) for field in fields if getattr(message, field)])
 
 
 def _idempotency(request: pb.EmitAssetMetricsRequest | pb.BatchEmitAssetMetricsRequest) -> Idempotency | None:
@@ -271,6 +271,30 @@ def _fill_refused(message: pb.EmitError, refused: Refused) -> None:
             reason=violation.reason.value,
             message=violation.description,
         )
+
+
+class _LatestMessage:
+    """The message of a metric's newest value, used for one sample of the same type after the other."""
+
+    __slots__ = ("_message", "_time", "_value")
+
+    def __init__(self, sample: LatestAssetSample) -> None:
+        self._message = pb.LatestAssetMetric(
+            name=sample.metric,
+            value_type=asset_type_of(sample.value).value,  # type: ignore[arg-type]
+        )
+        self._value = self._message.value
+        self._time: int | None = None
+
+    def of(self, sample: LatestAssetSample) -> pb.LatestAssetMetric:
+        """Returns the message of a sample; copy it before the next one."""
+        _, value, time, age = sample
+        convert.fill_sample(self._value, value)
+        if time != self._time:  # all ages are counted to the same moment
+            self._time = time
+            convert.fill_timestamp(self._message.time, time)
+            convert.fill_duration(self._message.age, age)
+        return self._message
 
 
 def _fill_metric(message: pb.AssetMetricValue, name: str, value: Scalar) -> None:

@@ -259,7 +259,7 @@ def fill_latest(message: common_pb2.LatestValue, latest: LatestMetric) -> None:
 
 
 def fill_sample(message: common_pb2.Value, value: Scalar) -> None:
-    """Fills an empty message with a sample: the Python type tells the member."""
+    """Fills a message with a sample: the Python type tells the member."""
     if isinstance(value, bool):
         message.bool_value = value
     elif isinstance(value, int):
@@ -293,14 +293,14 @@ def fill_value(message: common_pb2.Value, value: Scalar) -> None:
 
 
 def fill_timestamp(message: Timestamp, time: int) -> None:
-    """Fills an empty timestamp with microseconds."""
+    """Fills a timestamp with microseconds."""
     # Windows may end after the last moment that there is: it stands for them.
     message.seconds, rest = divmod(min(time, MAX_MICROS - 1), MICROS_PER_SECOND)
     message.nanos = rest * 1000
 
 
 def fill_duration(message: Duration, micros: int) -> None:
-    """Fills an empty duration; both of its members have the sign of the whole."""
+    """Fills a duration; both of its members have the sign of the whole."""
     seconds, rest = divmod(abs(micros), MICROS_PER_SECOND)
     sign = -1 if micros < 0 else 1
     message.SetInParent()

@@ -39,19 +39,25 @@ _TYPE_DEFAULTS = JobType("", 0, "")
 
 def job_message(job: Job, now: int) -> pb.Job:
     """Returns a job with its run as it is at the moment `now`."""
-    message = pb.Job(
-        name=_job_name(job.id),
-        job_name=job.job_name,
-        cluster=job.cluster,
-        job_type=f"jobTypes/{job.job_type}" if job.job_type else "",
-        labels=job.labels,
-        etag=job.etag,
-    )
+    message = pb.Job()
+    fill_job(message, job, now)
+    return message
+
+
+def fill_job(message: pb.Job, job: Job, now: int) -> None:
+    """Fills an empty message with a job with its run as it is at the moment `now`."""
+    message.name = _job_name(job.id)
+    message.job_name = job.job_name
+    message.cluster = job.cluster
+    if job.job_type:
+        message.job_type = f"jobTypes/{job.job_type}"
+    if job.labels:
+        message.labels.update(job.labels)
+    message.etag = job.etag
     convert.fill_timestamp(message.create_time, job.create_time)
     convert.fill_timestamp(message.update_time, job.update_time)
     if job.run is not None:
         fill_run(message.run, job.run, now)
-    return message
 
 
 def fill_run(message: pb.JobRun, run: JobRun, now: int) -> None:
@@ -105,13 +111,18 @@ def run_message(run: JobRun, now: int) -> pb.JobRun:
 
 def status_message(status: JobStatus, now: int) -> pb.GetJobStatusResponse:
     """Returns the status of a job."""
-    return pb.GetJobStatusResponse(
-        job=job_message(status.job, now),
-        origin=status.origin.value,  # type: ignore[arg-type]
-        stale=status.stale,
-        messages=status.messages,
-        active_run_ids=status.active_run_ids,
-    )
+    message = pb.GetJobStatusResponse()
+    fill_status(message, status, now)
+    return message
+
+
+def fill_status(message: pb.GetJobStatusResponse, status: JobStatus, now: int) -> None:
+    """Fills an empty message with the status of a job."""
+    fill_job(message.job, status.job, now)
+    message.origin = status.origin.value  # type: ignore[assignment]
+    message.stale = status.stale
+    message.messages.extend(status.messages)
+    message.active_run_ids.extend(status.active_run_ids)
 
 
 def exception_message(exception: RunException) -> pb.JobException:

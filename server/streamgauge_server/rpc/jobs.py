@@ -125,7 +125,8 @@ class JobServicer(pb_grpc.JobServiceServicer):
         status, metrics = await self._parts.status.status_and_metrics(
             current_caller(), self._asked(request, context), request.metrics
         )
-        message = pb.GetJobStatusAndMetricsResponse(status=jobs.status_message(status, self._clock.now()))
+        message = pb.GetJobStatusAndMetricsResponse()
+        jobs.fill_status(message.status, status, self._clock.now())
         for latest in metrics:
             convert.fill_latest(message.metrics.add(), latest)
         return message

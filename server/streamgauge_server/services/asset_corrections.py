@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 
 from streamgauge_server.model.clock import MAX_MICROS, MIN_MICROS
 from streamgauge_server.model.entities import Caller
@@ -17,14 +18,20 @@ from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.idempotency import id_problem
 from streamgauge_server.services.time_ranges import range_problem
-from streamgauge_server.storage.blocks import SubjectGone
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
 
 EVERY_ASSET = f"{COLLECTIONS[SubjectKind.ASSET]}/-"
 MAX_COUNTED_METRICS = 1_000
-_ASSETS_AT_ONCE = 1_000
+ASSETS_LOOKED_UP = 1_000
 """Assets of a run that are looked up at once."""
+ASSETS_AT_ONCE = 200
+"""Assets of a run that one transaction corrects, at most."""
+BLOCKS_AT_ONCE = 2_000
+"""Blocks of the run that one transaction takes, as far as one asset does not have more."""
+TRANSACTION_SECONDS = 0.25
+"""What a transaction is to take at most: so long emits wait. Where much must be read, it corrects fewer assets."""
+_FIRST_ASSETS, _FEWEST_ASSETS = 25, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +82,9 @@ class AssetCorrections:
     async def delete(self, caller: Caller, correction: Correction) -> Corrected:
         """Deletes values and returns how many stood.
 
-        What a run emitted goes as if the run had never been: a value that it replaced stands again. Each asset is a
-        transaction of its own; a call that breaks off has corrected some of them, and a repeat corrects the rest.
+        What a run emitted goes as if the run had never been: a value that it replaced stands again. Each asset is
+        corrected wholly or not at all, those of a run some hundred at a time; a call that breaks off has corrected some
+        of them, and a repeat corrects the rest.
 
         Raises:
             DomainError: SCOPE_MISSING, INVALID_FIELD, INVALID_TIME_RANGE, ASSET_NOT_FOUND.
@@ -88,7 +96,7 @@ class AssetCorrections:
         if subject is not None:
             key = SubjectKey(subject, "")
             found = await self._store.subjects.resolve(caller.tenant, [key])
-            if key not in found or not await self._delete(found[key], correction, metrics, tally):
+            if key not in found or not await self._delete([found[key]], correction, metrics, tally):
                 raise asset_not_found(subject)
         else:
             await self._delete_of_run(caller.tenant, correction, metrics, tally)
@@ -97,36 +105,38 @@ class AssetCorrections:
     async def _delete_of_run(
         self, tenant: str, correction: Correction, metrics: Collection[int] | None, tally: _Tally
     ) -> None:
-        after = 0
-        while ids := await self._store.corrections.subjects_of_run(
-            tenant, SubjectKind.ASSET, correction.run_id, after=after, limit=_ASSETS_AT_ONCE
+        after, pace = 0, _Pace()
+        while blocks := await self._store.corrections.subjects_of_run(
+            tenant, SubjectKind.ASSET, correction.run_id, after=after, limit=ASSETS_LOOKED_UP
         ):
-            for subject_id in ids:
+            remaining = list(blocks)
+            while remaining:
+                portion = _portion(remaining, blocks, pace.assets)
+                began = monotonic()
                 # An asset that is gone by now has lost the run's values with all others.
-                await self._delete(subject_id, correction, metrics, tally)
-            after = ids[-1]
+                await self._delete(portion, correction, metrics, tally)
+                pace.took(monotonic() - began)
+                after = portion[-1]
+                del remaining[: len(portion)]
 
     async def _delete(
-        self, subject_id: int, correction: Correction, metrics: Collection[int] | None, tally: _Tally
+        self, subject_ids: Collection[int], correction: Correction, metrics: Collection[int] | None, tally: _Tally
     ) -> bool:
-        """Deletes values of one asset and counts them; returns whether the asset is still there."""
+        """Deletes values of some assets and counts them; returns whether any of the assets is still there."""
         if metrics is not None and not metrics:
             return True
-        try:
-            deleted = await self._store.corrections.delete_samples(
-                subject_id,
-                start=MIN_MICROS if correction.start is None else correction.start,
-                end=MAX_MICROS if correction.end is None else correction.end,
-                metrics=metrics,
-                run_id=correction.run_id,
-                validate_only=correction.validate_only,
-            )
-        except SubjectGone:
-            return False
-        if any(deleted.values.values()):
-            tally.assets += 1
-            tally.values.update(deleted.values)
-        return True
+        deleted = await self._store.corrections.delete_from_each(
+            subject_ids,
+            start=MIN_MICROS if correction.start is None else correction.start,
+            end=MAX_MICROS if correction.end is None else correction.end,
+            metrics=metrics,
+            run_id=correction.run_id,
+            validate_only=correction.validate_only,
+        )
+        for of_asset in deleted.values():
+            tally.assets += any(of_asset.values.values())
+            tally.values.update(of_asset.values)
+        return bool(deleted)
 
     def _checked(self, correction: Correction) -> SubjectName | None:
         """Returns the asset to correct, None for all that a run emitted on."""
@@ -156,6 +166,30 @@ class AssetCorrections:
         most = counts.most_common(MAX_COUNTED_METRICS)
         descriptors = await self._descriptors.by_id(tenant, SubjectKind.ASSET, [id_ for id_, _ in most])
         return {descriptors[id_].metric: count for id_, count in most}
+
+
+class _Pace:
+    """How many assets the next transaction corrects."""
+
+    def __init__(self) -> None:
+        self.assets = min(_FIRST_ASSETS, ASSETS_AT_ONCE)
+
+    def took(self, seconds: float) -> None:
+        """Takes note of how long the last one took."""
+        if seconds > TRANSACTION_SECONDS:
+            self.assets = min(self.assets, max(_FEWEST_ASSETS, self.assets // 2))
+        elif seconds < TRANSACTION_SECONDS / 4:
+            self.assets = min(2 * self.assets, ASSETS_AT_ONCE)
+
+
+def _portion(subject_ids: Sequence[int], blocks: Mapping[int, int], at_most: int) -> Sequence[int]:
+    """Returns the first assets, for one transaction, given how many blocks of each are concerned."""
+    room = BLOCKS_AT_ONCE
+    for position, subject_id in enumerate(subject_ids[:at_most]):
+        room -= blocks[subject_id]
+        if room < 0 and position:
+            return subject_ids[:position]
+    return subject_ids[:at_most]
 
 
 def _filters(correction: Correction) -> list[str]:

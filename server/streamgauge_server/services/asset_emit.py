@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -324,13 +324,7 @@ class AssetEmitter:
             for draft in drafts
             if draft.subject is not None
         ]
-        assets: dict[str, NewAsset] = {}
-        if self._open_registration:
-            for draft in drafts:
-                if draft.subject is not None and not draft.named:
-                    id_ = draft.subject.id
-                    assets[id_] = NewAsset(id_, draft.urn, platform_of(draft.urn))
-        ids = await self._subjects.ids(tenant, {row.key for _, row in rows}, assets)
+        ids = await self._subject_ids(tenant, drafts, {row.key for _, row in rows})
 
         def encoded() -> list[SubjectWrite]:
             # Of one subject's writes the later ones win, so that they must not be gathered by run across others.
@@ -344,6 +338,26 @@ class AssetEmitter:
         if not writes and record is None:
             return None
         return await self._store.blocks.append(writes, record)
+
+    async def _subject_ids(
+        self, tenant: str, drafts: Sequence[Draft], keys: Set[SubjectKey]
+    ) -> Mapping[SubjectKey, int]:
+        """Returns the ids of all assets, which are registered where that is open to all.
+
+        Raises:
+            SubjectGone: an asset that may not be registered was deleted.
+        """
+        known = self._subjects.known(tenant, keys)
+        if len(known) == len(keys):
+            return known
+        missing = keys - known.keys()
+        assets: dict[str, NewAsset] = {}
+        if self._open_registration:
+            for draft in drafts:
+                if draft.subject is not None and not draft.named and SubjectKey(draft.subject, "") in missing:
+                    id_ = draft.subject.id
+                    assets[id_] = NewAsset(id_, draft.urn, platform_of(draft.urn))
+        return known | await self._subjects.ids(tenant, missing, assets)
 
 
 def _raise_first(drafts: Sequence[Draft]) -> None:

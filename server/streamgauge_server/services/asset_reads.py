@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streamgauge_server.model.clock import MAX_MICROS, Clock
 from streamgauge_server.model.entities import Caller
@@ -69,6 +69,10 @@ class LatestAssetSample(NamedTuple):
     value: Scalar
     time: int
     age: int
+
+
+_new_sample: Callable[[Iterable[Any]], LatestAssetSample] = partial(tuple.__new__, LatestAssetSample)
+"""What the constructor does, at a quarter of its cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +166,8 @@ class AssetReader:
                 answer.unknown.append(asset)
                 continue
             samples = [
-                LatestAssetSample(descriptors[id_].metric, sample.value, sample.time, now - sample.time)
-                for id_, sample in parts[""].samples.items()
+                _new_sample((descriptors[id_].metric, value, time, now - time))
+                for id_, (time, value, _, _) in parts[""].samples.items()
                 if wanted is None or id_ in wanted
             ]
             answer.assets.append(LatestAsset(asset, name, samples))

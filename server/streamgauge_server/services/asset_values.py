@@ -10,6 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from streamgauge_server.model.values import (
     INT64_MAX,
@@ -36,14 +37,21 @@ ASSET_TYPES = {
 }
 """The type that a sample has, or a declared metric asks for; ANY asks for none."""
 
+_OF_CLASS = {
+    float: AssetValueType.NUMBER,
+    int: AssetValueType.NUMBER,
+    bool: AssetValueType.BOOLEAN,
+    str: AssetValueType.STRING,
+}
+"""The type of a sample by that of its Python value, for hot loops."""
+
 BEYOND_INT64 = (
     f"is an integer beyond 64 bits ({INT64_MIN} to {INT64_MAX}), which would be rounded: send it as a STRING, or as a "
     "number with a fraction or an exponent"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(NamedTuple):
     """A value as it is stored, its type, and whether that was guessed."""
 
     value: Scalar
@@ -67,7 +75,7 @@ class Mismatch:
 
 def asset_type_of(value: Scalar) -> AssetValueType:
     """Returns the type that a stored value has in answers."""
-    return ASSET_TYPES[type_of(value)]
+    return _OF_CLASS[type(value)]
 
 
 def typed_value(value: Scalar, asked: AssetValueType | None, declared: ValueType) -> Typed | Mismatch:
@@ -101,7 +109,7 @@ def typed_value(value: Scalar, asked: AssetValueType | None, declared: ValueType
 
 def _guessed(value: Scalar) -> Typed | Mismatch:
     if not isinstance(value, str):
-        return Typed(value, asset_type_of(value), True)
+        return Typed(value, _OF_CLASS[type(value)], True)
     if value in _BOOLEANS:
         return Typed(_BOOLEANS[value], AssetValueType.BOOLEAN, True)
     number = _number_in(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from streamgauge_server.model.assets import ID_DIGITS, asset_id, platform_of, urn_problem
@@ -181,9 +182,27 @@ def resolve_asset(asset: str, field: str, max_urn_bytes: int) -> SubjectName | V
         return parse_subject(asset) or Violation(
             field, f"must be 'assets/' and the {ID_DIGITS} hexadecimal digits of an asset, or a URN"
         )
-    if problem := urn_problem(asset, max_urn_bytes):
-        return Violation(field, problem)
-    return SubjectName(SubjectKind.ASSET, asset_id(asset))
+    if len(asset) <= _KEPT_CHARACTERS and 4 * len(asset) <= max_urn_bytes:
+        found = _kept_asset_of(asset)
+    else:
+        found = _asset_of(asset, max_urn_bytes)
+    return Violation(field, found) if isinstance(found, str) else found
+
+
+_KEPT_CHARACTERS = 256
+"""URNs up to this length are kept with what they name; their size is not worth counting."""
+
+
+def _asset_of(urn: str, max_bytes: int) -> SubjectName | str:
+    """Returns the asset that a URN names, or what is wrong with the URN."""
+    return urn_problem(urn, max_bytes) or SubjectName(SubjectKind.ASSET, asset_id(urn))
+
+
+# The same assets are emitted on and read again and again, and a digest and two patterns cost as much as all else that
+# is done for one of many assets.
+@lru_cache(maxsize=32_768)
+def _kept_asset_of(urn: str) -> SubjectName | str:
+    return _asset_of(urn, 4 * _KEPT_CHARACTERS)
 
 
 def asset_not_found(subject: SubjectName) -> DomainError:

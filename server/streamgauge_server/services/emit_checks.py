@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_SECOND, MIN_MICROS, isoformat
 from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.errors import Reason, Violation
 from streamgauge_server.model.limits import Limits
-from streamgauge_server.model.names import SubjectName
+from streamgauge_server.model.names import MAX_METRIC_CHARACTERS, SubjectName, metric_name_problem
 from streamgauge_server.model.values import AssetValueType, Scalar, ValueType
 from streamgauge_server.services.asset_values import Mismatch, Typed, typed_value
 from streamgauge_server.services.assets import is_resource_name, resolve_asset
 from streamgauge_server.services.idempotency import id_problem
-from streamgauge_server.services.write_checks import INVALID_TIME, metric_problem, range_problem, value_problem
+from streamgauge_server.services.write_checks import INVALID_TIME, range_problem, value_problem
 
 MICROS_PER_MILLI = 1_000
 MAX_WARNINGS = 100
@@ -24,8 +25,7 @@ MAX_WARNINGS = 100
 _ASKED: Mapping[int, AssetValueType | None] = {0: None} | {int(member): member for member in AssetValueType}
 
 
-@dataclass(frozen=True, slots=True)
-class MetricInput:
+class MetricInput(NamedTuple):
     """A metric of an emit as decoded at the edge. `value_type` is the contract's number, 0 where none is given."""
 
     name: str
@@ -33,8 +33,7 @@ class MetricInput:
     value_type: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class EmitInput:
+class EmitInput(NamedTuple):
     """An emit as decoded at the edge: `asset` is a URN or a resource name, `time` in microseconds or None.
 
     `problems` is what the edge has found wrong with it.
@@ -98,19 +97,11 @@ def checked(index: int, emit: EmitInput, now: int, limits: Limits) -> Draft:
         found.append(Violation("metrics", f"must have 1 to {limit} entries, has {len(emit.metrics)}"))
     else:
         for position, metric in enumerate(emit.metrics):
-            problem = name_problem(metric.name)
-            if problem:
-                found.append(Violation(f"metrics[{position}].name", problem))
-            problems = _value_problems(position, metric, limits)
-            found.extend(problems)
-            if problems or metric.value is None:
-                continue
-            typable = _Metric(position, metric.name, metric.value, _ASKED[metric.value_type])
-            if not problem:
-                metrics.append(typable)
-            elif isinstance(mismatch := typed_value(typable.value, typable.asked, ValueType.ANY), Mismatch):
-                # Nobody can have declared a metric of such a name, so that this is all there is to say of its value.
-                found.append(_mismatch(position, "", mismatch))
+            name, value, value_type = metric
+            if value is None or value_problem(value, limits) or name_problem(name) or value_type not in _ASKED:
+                found.extend(_metric_problems(position, metric, limits))
+            else:
+                metrics.append(_Metric(position, name, value, _ASKED[value_type]))
     named = is_resource_name(emit.asset)
     urn = "" if named else emit.asset
     subject = None if isinstance(resolved, Violation) else resolved
@@ -132,19 +123,33 @@ def moment_problem(time: int, now: int, limits: Limits) -> str | None:
     return None
 
 
-def _value_problems(position: int, metric: MetricInput, limits: Limits) -> Sequence[Violation]:
+def _metric_problems(position: int, metric: MetricInput, limits: Limits) -> Sequence[Violation]:
+    """Returns everything that is wrong with a metric in which something is."""
     found: list[Violation] = []
-    if type(metric.value) is not int and (problem := value_problem(metric.value, limits)):
+    if problem := name_problem(metric.name):
+        found.append(Violation(f"metrics[{position}].name", problem))
+    if problem := value_problem(metric.value, limits):
         found.append(Violation(f"metrics[{position}].value", problem))
     if metric.value_type not in _ASKED:
         allowed = ", ".join(member.name for member in AssetValueType)
         found.append(Violation(f"metrics[{position}].value_type", f"must be one of {allowed}, is {metric.value_type}"))
+    elif metric.value is not None and not problem:
+        mismatch = typed_value(metric.value, _ASKED[metric.value_type], ValueType.ANY)
+        if isinstance(mismatch, Mismatch):
+            # Nobody can have declared a metric of such a name, so that this is all there is to say of its value.
+            found.append(_mismatch(position, "", mismatch))
     return found
 
 
 def name_problem(name: str) -> str | None:
     """Returns what is wrong with the name of a metric that is emitted."""
-    if problem := metric_problem(name):
+    # Every metric comes with one, and there are few of them. What is too long for one is not kept.
+    return _kept_name_problem(name) if len(name) <= MAX_METRIC_CHARACTERS else metric_name_problem(name)
+
+
+@lru_cache(maxsize=16_384)
+def _kept_name_problem(name: str) -> str | None:
+    if problem := metric_name_problem(name):
         return problem
     return "must not begin or end with a blank" if name != name.strip() else None
 

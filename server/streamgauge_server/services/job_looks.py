@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import structlog
 
 from streamgauge_server.flink.client import FlinkClient
 from streamgauge_server.flink.errors import FlinkError, NotFound
 from streamgauge_server.model.jobs import OUTCOMES, Job, JobRun, job_state
+from streamgauge_server.services.job_observer import JobObserver
 from streamgauge_server.storage.job_statuses import StoredStatus
 from streamgauge_server.storage.store import Store
 
@@ -24,20 +24,6 @@ MOST_RUNS = 10
 """How many runs of the job are looked at; there is hardly ever a second one."""
 
 _log = structlog.stdlib.get_logger("streamgauge.jobs")
-
-
-class Observer(Protocol):
-    """How a look at one run becomes updates in the store."""
-
-    async def observe(
-        self, client: FlinkClient, tenant: str, cluster: str, job: Job, run_id: str, *, known: JobRun | None
-    ) -> JobRun:
-        """Reads a run from its cluster, stores what is new, and returns the run as it is stored then.
-
-        Raises:
-            FlinkError: the cluster cannot be asked, or does not know the run (NotFound).
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +42,7 @@ class Seen:
 class JobLooks:
     """Looks at clusters; one instance serves all callers. `await close()` when nobody waits any more."""
 
-    def __init__(self, store: Store, observer: Observer) -> None:
+    def __init__(self, store: Store, observer: JobObserver) -> None:
         self._store = store
         self._observer = observer
         self._under_way: dict[tuple[str, int], asyncio.Task[Seen]] = {}

@@ -18,7 +18,8 @@ from streamgauge_server.model.jobs import OUTCOMES, Job, JobRun, JobState, Stop,
 from streamgauge_server.model.names import SubjectName, text_problem
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.services.auth import require_scope
-from streamgauge_server.services.job_looks import JobLooks, Observer
+from streamgauge_server.services.job_looks import JobLooks
+from streamgauge_server.services.job_observer import JobObserver
 from streamgauge_server.services.jobs import JobCatalog
 from streamgauge_server.services.run_ids import find_run, run_id_problem
 from streamgauge_server.services.savepoints import Savepoint, Savepoints
@@ -95,7 +96,7 @@ class JobStopper:
         catalog: JobCatalog,
         clusters: Mapping[tuple[str, str], FlinkClient],
         looks: JobLooks,
-        observer: Observer,
+        observer: JobObserver,
         savepoints: Savepoints,
     ) -> None:
         """`clusters` are those that this server can ask, by tenant and name."""

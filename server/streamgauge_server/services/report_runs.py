@@ -20,6 +20,7 @@ from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.frame import UNKNOWN_START
 
 MAX_SUMMARY_BYTES = 1_024
+_PYTHON_TRACEBACK = "Traceback (most recent call last)"
 
 
 @dataclass(slots=True)
@@ -246,6 +247,14 @@ def _exception(told: ReportedException, now: int, max_bytes: int) -> RunExceptio
 
 
 def _summary(text: str) -> str:
-    """Returns the first line of a stack trace, cut to its bytes at a character's border."""
-    line = text.lstrip()[: MAX_SUMMARY_BYTES + 1].splitlines()[0].rstrip()
+    """Returns the line of a stack trace that tells the error, cut to its bytes at a character's border.
+
+    That is the first one, or in a traceback of Python the one after the last frame.
+    """
+    lines = text.strip().splitlines()
+    at = 0
+    if lines[0].startswith(_PYTHON_TRACEBACK):
+        frames = [number for number, frame in enumerate(lines) if frame.startswith(" ")]
+        at = min(frames[-1] + 1, len(lines) - 1) if frames else len(lines) - 1
+    line = lines[at].strip()
     return line.encode()[:MAX_SUMMARY_BYTES].decode("utf-8", "ignore")

@@ -29,7 +29,7 @@ class SubjectRegistry:
         self._store = store
         self._limits = limits
         self.open_registration = open_registration
-        self._ids: dict[tuple[str, str, str], tuple[SubjectKind, int]] = {}
+        self._ids: dict[tuple[str, SubjectName, str], int] = {}
 
     def may_register(self, name: SubjectName) -> bool:
         """Tells whether a first write that knows no more than this name brings the subject into being."""
@@ -37,12 +37,21 @@ class SubjectRegistry:
 
     async def unknown(self, tenant: str, names: Collection[SubjectName]) -> set[SubjectName]:
         """Returns those of the subjects that do not exist."""
-        asked = {SubjectKey(name, "") for name in names if (tenant, str(name), "") not in self._ids}
+        asked = {SubjectKey(name, "") for name in names if (tenant, name, "") not in self._ids}
         if not asked:
             return set()
         found = await self._store.subjects.resolve(tenant, asked)
         self._remember(tenant, found.items())
         return {key.name for key in asked if key not in found}
+
+    def known(self, tenant: str, keys: Iterable[SubjectKey]) -> dict[SubjectKey, int]:
+        """Returns the ids of those subjects and parts that are cached."""
+        found: dict[SubjectKey, int] = {}
+        for key in keys:
+            id_ = self._ids.get((tenant, *key))
+            if id_ is not None:
+                found[key] = id_
+        return found
 
     async def ids(
         self, tenant: str, keys: Collection[SubjectKey], assets: Mapping[str, NewAsset] = NO_ASSETS
@@ -53,15 +62,9 @@ class SubjectRegistry:
             SubjectGone: a subject that may not be registered was deleted by another server, or never was.
             DomainError: SUBJECT_LIMIT.
         """
-        ids: dict[SubjectKey, int] = {}
-        missing: list[SubjectKey] = []
-        for key in keys:
-            entry = self._ids.get((tenant, str(key.name), key.part))
-            if entry is None:
-                missing.append(key)
-            else:
-                ids[key] = entry[1]
-        if missing:
+        ids = self.known(tenant, keys)
+        if len(ids) < len(keys):
+            missing = [key for key in keys if key not in ids]
             await self._check_closed(tenant, missing, assets)
             registered = await self._store.subjects.register(tenant, missing, limits=self._limits, assets=assets)
             self._remember(tenant, registered.items())
@@ -78,22 +81,20 @@ class SubjectRegistry:
         if closed:
             found = await self._store.subjects.resolve(tenant, closed)
             if gone := closed - found.keys():
-                cached = (self._ids.get((tenant, str(key.name), "")) for key in gone)
-                raise SubjectGone({entry[1] for entry in cached if entry is not None})
+                raise SubjectGone(set(self.known(tenant, gone).values()))
 
     def forget(self, subject_ids: Collection[int]) -> None:
         """Drops subjects that turned out to be gone, with all of their parts: they are deleted together."""
         ids = set(subject_ids)
-        gone = {key[:2] for key, entry in self._ids.items() if entry[1] in ids}
-        self._ids = {key: entry for key, entry in self._ids.items() if key[:2] not in gone}
+        gone = {key[:2] for key, id_ in self._ids.items() if id_ in ids}
+        self._ids = {key: id_ for key, id_ in self._ids.items() if key[:2] not in gone}
 
     def forget_name(self, tenant: str, name: SubjectName) -> None:
         """Drops a subject that this server deletes, with its parts."""
-        subject = str(name)
-        self._ids = {k: e for k, e in self._ids.items() if k[0] != tenant or k[1] != subject}
+        self._ids = {key: id_ for key, id_ in self._ids.items() if key[:2] != (tenant, name)}
 
     def _remember(self, tenant: str, found: Iterable[tuple[SubjectKey, int]]) -> None:
         if len(self._ids) >= _MAX_ENTRIES:
             self._ids.clear()
         for key, subject_id in found:
-            self._ids[tenant, str(key.name), key.part] = (key.name.kind, subject_id)
+            self._ids[tenant, *key] = subject_id

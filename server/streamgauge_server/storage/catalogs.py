@@ -70,9 +70,13 @@ class Catalog(Generic[E]):
         """Returns an entry, as `find`. Raises DomainError, of the reason `not_found`, where there is none."""
         entry = self.find(connection, tenant, id, lock=lock)
         if entry is None:
-            name = str(SubjectName(self._kind, id))
-            raise DomainError(self._not_found, f"there is no {name}", metadata={"name": name})
+            raise self.missing(id)
         return entry
+
+    def missing(self, id: str) -> DomainError:
+        """Returns the error of an entry that is not there."""
+        name = str(SubjectName(self._kind, id))
+        return DomainError(self._not_found, f"there is no {name}", metadata={"name": name})
 
     def check_new(self, connection: Connection, tenant: str, id: str) -> None:
         """Raises DomainError, of the reason `already_exists`, where there is an entry."""

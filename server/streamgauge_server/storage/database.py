@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Table
 
 from streamgauge_server.storage.block_selection import BlockSelection
 from streamgauge_server.storage.records import Append, Outcome
@@ -20,6 +20,10 @@ LatestTuple = tuple[str, int, str, str, int, int, bytes]
 """Tenant, kind, name, part, subject id, version, encoded samples."""
 BlockKey = tuple[int, int, int]
 """Subject id, day, seq."""
+SubjectDay = tuple[int, int]
+"""Subject id, day."""
+DayBlockTuple = tuple[int, int, int, int, int, str | None, bytes]
+"""Subject id, day, seq, first and last moment, the run that wrote it, data."""
 SubjectPartTuple = tuple[str, int, str, str]
 """Tenant, kind, name, part."""
 
@@ -61,6 +65,14 @@ class Database(Protocol):
         """Returns what `subject_ids` does, as part of the transaction of a function that `write` runs."""
         ...
 
+    def insert_many(self, connection: Connection, table: Table, rows: Collection[tuple[object, ...]]) -> None:
+        """Inserts rows as part of the transaction of a function that `write` runs, at what the driver itself takes.
+
+        A row has the values of all columns of the table in their order, except for an `id`, which the database gives;
+        JSON is given as text.
+        """
+        ...
+
     async def subject_parts(self, subjects: Collection[SubjectTuple]) -> Sequence[tuple[int, str, str, int]]:
         """Returns kind, name, part and id of all parts of subjects that exist, in one statement."""
         ...
@@ -75,6 +87,24 @@ class Database(Protocol):
 
     async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
         """Returns seq and data of those blocks that exist, in one statement."""
+        ...
+
+    def blocks_of_days(
+        self, connection: Connection, days: Collection[SubjectDay], start: int, end: int
+    ) -> Sequence[DayBlockTuple]:
+        """Returns the blocks of days of subjects that reach into [start, end), by (subject, day, seq).
+
+        In one statement, as part of the transaction of a function that `read` or `write` runs; so does `days_back`.
+        """
+        ...
+
+    def days_back(
+        self, connection: Connection, last_days: Collection[SubjectDay], days: int
+    ) -> Sequence[tuple[int, int, int]]:
+        """Returns the days on which subjects have blocks and how many bytes of data: (subject, day, bytes).
+
+        Of each subject the newest such day up to its last one, and those of the `days` - 1 days before it.
+        """
         ...
 
     async def version(self) -> str:

@@ -1,17 +1,39 @@
-"""What is stored of a job's status, read at once: its run with vertices, what else is active, when it was looked at."""
+"""What is stored of jobs' statuses, read at once: runs with vertices, what else is active, when it was looked at."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
 
 from streamgauge_server.model.jobs import Job, JobRun, status_order
 from streamgauge_server.storage import tables
+from streamgauge_server.storage.batches import batches
+from streamgauge_server.storage.job_rows import WITHOUT_RUN, read_job
 from streamgauge_server.storage.job_run_rows import RUN_COLUMNS, read_run, read_vertices
 
-_t = tables.job_runs.c
+StatusKey = tuple[str, str]
+"""Tenant and id of a job."""
+
+_jobs = tables.jobs.c
+_runs = tables.job_runs.c
 _leases = tables.collector_leases.c
+
+# Made once: every status is read by these.
+_JOBS = WITHOUT_RUN.where(_jobs.tenant == bindparam("of_tenant"), _jobs.name.in_(bindparam("names", expanding=True)))
+# All runs that are active are followed, though not the other way round.
+_RUNS = (
+    select(*RUN_COLUMNS, _runs.vertices, _runs.subject_id, (_runs.ordinal == _jobs.run_ordinal).label("is_of_status"))
+    .join(tables.jobs, _jobs.subject_id == _runs.subject_id)
+    .where(
+        _runs.subject_id.in_(bindparam("jobs", expanding=True)),
+        or_(_runs.ordinal == _jobs.run_ordinal, _runs.followed_cluster.is_not(None)),
+    )
+)
+_POLLS = select(_leases.cluster, _leases.last_success_time).where(
+    _leases.tenant == bindparam("of_tenant"), _leases.cluster.in_(bindparam("clusters", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +48,40 @@ class StoredStatus:
     polled: int | None
 
 
-def read_status(connection: Connection, tenant: str, job: Job) -> StoredStatus:
-    """Returns what is stored of the status of a job, which has its run."""
-    if job.run is None:
-        return StoredStatus(job, (), _polled(connection, tenant, job.cluster))
-    # All that are active are followed, though not the other way round.
-    rows = connection.execute(
-        select(*RUN_COLUMNS, _t.vertices).where(
-            _t.subject_id == job.number, or_(_t.ordinal == job.run.ordinal, _t.followed_cluster.is_not(None))
-        )
-    )
-    runs = [read_run(row, vertices=read_vertices(row.vertices)) for row in rows]
-    active = sorted((run for run in runs if run.active), key=status_order, reverse=True)
-    run = next((run for run in runs if run.ordinal == job.run.ordinal), job.run)
-    return StoredStatus(replace(job, run=run), tuple(active), _polled(connection, tenant, run.cluster or job.cluster))
+def read_statuses(connection: Connection, keys: Collection[StatusKey]) -> dict[StatusKey, StoredStatus]:
+    """Returns the statuses of those jobs that exist, with three statements for some hundred jobs of a tenant."""
+    by_tenant: dict[str, list[str]] = {}
+    for tenant, id_ in keys:
+        by_tenant.setdefault(tenant, []).append(id_)
+    found: dict[StatusKey, StoredStatus] = {}
+    for tenant, ids in by_tenant.items():
+        for batch in batches(ids):
+            found.update(((tenant, status.job.id), status) for status in _of_tenant(connection, tenant, batch))
+    return found
 
 
-def _polled(connection: Connection, tenant: str, cluster: str) -> int | None:
-    if not cluster:
-        return None
-    query = select(_leases.last_success_time).where(_leases.tenant == tenant, _leases.cluster == cluster)
-    polled: int | None = connection.scalar(query)
-    return polled
+def _of_tenant(connection: Connection, tenant: str, ids: list[str]) -> list[StoredStatus]:
+    jobs = [read_job(row) for row in connection.execute(_JOBS, {"of_tenant": tenant, "names": ids})]
+    of_status: dict[int, JobRun] = {}
+    active: dict[int, list[JobRun]] = {}
+    for row in connection.execute(_RUNS, {"jobs": [job.number for job in jobs]}):
+        run = read_run(row, vertices=read_vertices(row.vertices))
+        if row.is_of_status:
+            of_status[row.subject_id] = run
+        if run.active:
+            active.setdefault(row.subject_id, []).append(run)
+    clusters = {job.cluster for job in jobs} | {run.cluster for run in of_status.values()}
+    polls = _polls(connection, tenant, clusters - {""})
+    return [_status(job, of_status.get(job.number), active.get(job.number, []), polls) for job in jobs]
+
+
+def _status(job: Job, run: JobRun | None, active: list[JobRun], polls: Mapping[str, int | None]) -> StoredStatus:
+    active.sort(key=status_order, reverse=True)
+    return StoredStatus(replace(job, run=run), tuple(active), polls.get(job.cluster if run is None else run.cluster))
+
+
+def _polls(connection: Connection, tenant: str, clusters: Collection[str]) -> dict[str, int | None]:
+    if not clusters:
+        return {}
+    rows = connection.execute(_POLLS, {"of_tenant": tenant, "clusters": sorted(clusters)})
+    return {row.cluster: row.last_success_time for row in rows}

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Select, and_, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, Delete, Select, bindparam, func, select, tuple_, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.errors import Reason
@@ -18,11 +18,12 @@ from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
-from streamgauge_server.storage.catalogs import Catalog, etag_of
+from streamgauge_server.storage.catalogs import Catalog
 from streamgauge_server.storage.database import Database
+from streamgauge_server.storage.group_read import GroupRead
 from streamgauge_server.storage.job_figures import move_job, remove_job
-from streamgauge_server.storage.job_run_rows import RUN_COLUMNS, read_run
-from streamgauge_server.storage.job_statuses import StoredStatus, read_status
+from streamgauge_server.storage.job_rows import WITH_RUN, WITHOUT_RUN, read_job
+from streamgauge_server.storage.job_statuses import StatusKey, StoredStatus, read_statuses
 from streamgauge_server.storage.job_types import job_type_number, job_type_numbers
 from streamgauge_server.storage.subjects import SubjectKey, register
 from streamgauge_server.storage.tenants import lock_tenant
@@ -31,18 +32,8 @@ FOUND_AT_MOST = 100
 """How many jobs of one name `find` returns."""
 
 _FLINK_ID = re.compile(r"[0-9a-f]{32}")
-_RUN = "run_"
 _t = tables.jobs.c
 _runs = tables.job_runs.c
-
-_WITHOUT_RUN = select(
-    *(_t.subject_id, _t.tenant, _t.name, _t.job_name, _t.cluster, _t.labels),
-    *(_t.revision, _t.create_time, _t.update_time),
-    tables.job_types.c.name.label("job_type"),
-).select_from(tables.jobs.outerjoin(tables.job_types, tables.job_types.c.id == _t.job_type_id))
-_WITH_RUN = _WITHOUT_RUN.add_columns(*(column.label(_RUN + column.name) for column in RUN_COLUMNS)).outerjoin(
-    tables.job_runs, and_(_runs.subject_id == _t.subject_id, _runs.ordinal == _t.run_ordinal)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +61,12 @@ class Jobs:
             clock,
             tables.jobs,
             SubjectKind.JOB,
-            _job,
+            read_job,
             not_found=Reason.JOB_NOT_FOUND,
             already_exists=Reason.JOB_ALREADY_EXISTS,
-            query=_WITH_RUN,
+            query=WITH_RUN,
         )
+        self._statuses: GroupRead[StatusKey, StoredStatus] = GroupRead(self._fetch_statuses)
 
     async def create(self, tenant: str, job: NewJob, *, limits: Limits) -> Job:
         """Registers a job and returns it as stored. One that is stored with the same fields is returned as it is.
@@ -144,7 +136,7 @@ class Jobs:
         def work(connection: Connection) -> dict[str, builtins.list[Job]]:
             found: dict[str, builtins.list[Job]] = {}
             for batch in batches(texts):
-                named = _WITH_RUN.where(_t.tenant == tenant, _t.name.in_(batch))
+                named = WITH_RUN.where(_t.tenant == tenant, _t.name.in_(batch))
                 found.update((job.id, [job]) for job in self._catalog.entries(connection, named))
             return {text: found.get(text) or self._find(connection, tenant, text) for text in texts}
 
@@ -158,9 +150,9 @@ class Jobs:
         run_ids = {digits, text} if _FLINK_ID.fullmatch(digits) else set[str]()
         of_run = select(_runs.subject_id).where(_runs.tenant == tenant, _runs.run_id.in_(run_ids))
         if numbers := set(connection.scalars(of_run.limit(FOUND_AT_MOST))) if run_ids else None:
-            jobs = self._catalog.entries(connection, _WITH_RUN.where(_t.subject_id.in_(numbers)))
+            jobs = self._catalog.entries(connection, WITH_RUN.where(_t.subject_id.in_(numbers)))
             return sorted(jobs, key=_start_order)
-        named = _WITH_RUN.where(_t.tenant == tenant, _t.job_name == text)
+        named = WITH_RUN.where(_t.tenant == tenant, _t.job_name == text)
         named = named.order_by(_t.start_order, _t.name).limit(FOUND_AT_MOST)
         return self._catalog.entries(connection, named)
 
@@ -170,9 +162,13 @@ class Jobs:
         Raises:
             DomainError: JOB_NOT_FOUND, STORE_UNAVAILABLE.
         """
-        return await self._database.read(
-            lambda connection: read_status(connection, tenant, self._catalog.get(connection, tenant, id))
-        )
+        status = (await self._statuses.get([(tenant, id)])).get((tenant, id))
+        if status is None:
+            raise self._catalog.missing(id)
+        return status
+
+    async def _fetch_statuses(self, keys: Collection[StatusKey]) -> dict[StatusKey, StoredStatus]:
+        return await self._database.read(lambda connection: read_statuses(connection, keys))
 
     async def of_cluster(self, tenant: str, cluster: str) -> builtins.list[Job]:
         """Returns all jobs of a cluster by id, without their runs.
@@ -180,7 +176,7 @@ class Jobs:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        query = _WITHOUT_RUN.where(_t.tenant == tenant, _t.cluster == cluster)
+        query = WITHOUT_RUN.where(_t.tenant == tenant, _t.cluster == cluster)
         jobs = await self._database.read(lambda connection: self._catalog.entries(connection, query))
         return sorted(jobs, key=lambda job: job.id)
 
@@ -194,7 +190,7 @@ class Jobs:
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        query = self._filtered(_WITH_RUN, tenant, filter)
+        query = self._filtered(WITH_RUN, tenant, filter)
         if after is not None:
             query = query.where(tuple_(_t.start_order, _t.name) > (-after[0], after[1]))
         query = query.order_by(_t.start_order, _t.name).limit(limit)
@@ -323,18 +319,3 @@ def _numbers(connection: Connection, tenant: str, ids: Mapping[str, NewJob]) -> 
 def _is_equal(known: Job, job: NewJob) -> bool:
     told = (job.job_name or job.id, job.cluster, job.job_type, dict(job.labels))
     return (known.job_name, known.cluster, known.job_type, known.labels) == told
-
-
-def _job(row: tables.AnyRow) -> Job:
-    return Job(
-        id=row.name,
-        number=row.subject_id,
-        job_name=row.job_name,
-        cluster=row.cluster,
-        job_type=row.job_type or "",
-        labels=dict(sorted(row.labels.items())),
-        etag=etag_of(row),
-        create_time=row.create_time,
-        update_time=row.update_time,
-        run=read_run(row, prefix=_RUN) if row._mapping.get(f"{_RUN}id") is not None else None,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from streamgauge_server.model.values import Scalar
 from streamgauge_server.timeseries.block import Block
@@ -39,8 +40,7 @@ class RequestRecord:
     response: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LatestRow:
+class LatestRow(NamedTuple):
     """The newest samples of one subject part by metric id.
 
     `version` changes with every change of the row. Rows may be shared between callers: do not modify `samples`.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, select, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.errors import DomainError, Reason
@@ -22,8 +23,7 @@ from streamgauge_server.storage.tenants import lock_tenant
 from streamgauge_server.timeseries.latest import encode_latest
 
 
-@dataclass(frozen=True, slots=True)
-class SubjectKey:
+class SubjectKey(NamedTuple):
     """A subject, or one part of it. The part is empty for the subject as a whole."""
 
     name: SubjectName
@@ -137,32 +137,16 @@ def register(
     of_kind = {kind: [key for key in new_subjects if key.name.kind == kind] for kind in _ENTRIES}
     if any(key.name.id not in assets for key in of_kind[SubjectKind.ASSET]):
         raise SubjectGone(())
-    connection.execute(
-        insert(tables.subjects),
-        [{"tenant": tenant, "kind": int(k.name.kind), "name": k.name.id, "part": k.part} for k in missing],
-    )
+    database.insert_many(connection, tables.subjects, [_row(tenant, key) for key in missing])
     created = _find(database, connection, tenant, missing)
     empty = encode_latest({})
-    connection.execute(
-        insert(tables.latest), [{"subject_id": id_, "version": 0, "samples": empty} for id_ in created.values()]
-    )
+    database.insert_many(connection, tables.latest, [(id_, 0, empty) for id_ in created.values()])
     for kind, table in _ENTRIES.items():
-        if entries := of_kind[kind]:
-            connection.execute(
-                insert(table),
-                [
-                    {
-                        "subject_id": created[key],
-                        "tenant": tenant,
-                        "name": key.name.id,
-                        "revision": 1,
-                        "create_time": now,
-                        "update_time": now,
-                        **_fields(key.name, assets),
-                    }
-                    for key in entries
-                ],
-            )
+        database.insert_many(
+            connection,
+            table,
+            [(created[key], tenant, key.name.id, *_entry(key.name, assets, now)) for key in of_kind[kind]],
+        )
     if new_subjects:
         connection.execute(
             update(tables.tenants)
@@ -172,19 +156,15 @@ def register(
     return found | created
 
 
-def _fields(name: SubjectName, assets: Mapping[str, NewAsset]) -> dict[str, Any]:
-    """Returns what the new entry of a subject says of it."""
+def _entry(name: SubjectName, assets: Mapping[str, NewAsset], now: int) -> tuple[object, ...]:
+    """Returns the columns of a new subject's entry in its catalog from the one after `name` on."""
     if name.kind == SubjectKind.SOURCE:
-        return {"display_name": "", "connector_class": "", "labels": {}}
+        return "", "", "{}", 1, now, now
     if name.kind == SubjectKind.JOB:
-        return {"job_name": name.id, "cluster": "", "run_active": False, "start_order": 0, "labels": {}}
+        return name.id, "", None, None, None, False, 0, 1, now, now, "{}"
     asset = assets[name.id]
-    return {
-        "urn_head": asset.urn[: tables.URN_HEAD_LENGTH],
-        "platform": asset.platform,
-        "labels": dict(asset.labels),
-        "urn": asset.urn,
-    }
+    labels = json.dumps(dict(asset.labels)) if asset.labels else "{}"
+    return asset.urn[: tables.URN_HEAD_LENGTH], asset.platform, labels, 1, now, now, asset.urn
 
 
 def _find(database: Database, connection: Connection, tenant: str, keys: Iterable[SubjectKey]) -> dict[SubjectKey, int]:

@@ -10,7 +10,7 @@ messages merge.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR
 from streamgauge_server.model.values import Scalar
@@ -29,8 +29,7 @@ SUMMARY_MIN_ROWS = SMALL_ROWS
 """Blocks with fewer rows carry no summary: their samples are read instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """One frame of one subject within one UTC day, encoded.
 
     `day` counts from 1970-01-01; times are microseconds; bit `h` of `hours` tells that the hour `h` of the day holds

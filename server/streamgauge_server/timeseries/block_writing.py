@@ -14,9 +14,11 @@ from streamgauge_server.model.values import Scalar, ValueType
 from streamgauge_server.timeseries.frame import Bools, Column, Frame, Ints
 from streamgauge_server.timeseries.mixed import typed_columns
 from streamgauge_server.timeseries.packing import (
+    Picker,
     code_type,
     pack_bits,
     pack_numbers,
+    picker,
     run_lengths,
     squeeze,
 )
@@ -27,40 +29,51 @@ _KEPT_METRICS = 512
 
 def row_content(time: int, start: int, values: Mapping[int, Scalar]) -> bytes:
     """Returns the content of a block of one observation. The hot path of a write: no numpy, and the layout is kept."""
-    ids, types = tuple(values), tuple(map(type, values.values()))
+    ids, held = tuple(values), tuple(values.values())
+    types = tuple(map(type, held))
     layout = _kept_layout(ids, types) if len(ids) <= _KEPT_METRICS else _layout(ids, types)
-    message = block_pb2.Block(
-        schema=(layout.schema,), cells=(layout.cells.pack(time, start, *[values[m] for m in layout.numbers]),)
-    )
-    if layout.bools:
-        message.flags.append(bytes([values[m] for m in layout.bools]))  # type: ignore[misc]
-    if layout.texts:
-        message.texts.extend([values[m] for m in layout.texts])  # type: ignore[misc]
-    return message.SerializeToString()
+    content = layout.head + layout.cells.pack(time, start, *layout.numbers(held))
+    if layout.flags:
+        content += layout.flags + bytes(layout.bools(held))
+    if layout.has_texts:
+        content += block_pb2.Block(texts=layout.texts(held)).SerializeToString()
+    return content
 
 
 class _RowLayout(NamedTuple):
-    """Where the values of an observation go, for one order of metrics and types."""
+    """How observations are written that have the same metrics, of the same types, in the same order.
 
-    schema: bytes
+    What is written begins with `head` and the cells; `flags` is what goes before the booleans, empty if there are none.
+    """
+
+    head: bytes
     cells: Struct
-    numbers: tuple[int, ...]
-    bools: tuple[int, ...]
-    texts: tuple[int, ...]
+    numbers: Picker
+    flags: bytes
+    bools: Picker
+    has_texts: bool
+    texts: Picker
 
 
 def _layout(ids: Sequence[int], types: Sequence[type]) -> _RowLayout:
     groups: dict[ValueType, list[int]] = {value_type: [] for value_type in TYPE_ORDER}
-    for metric, kind in sorted(zip(ids, types, strict=True)):
-        groups[_value_type(kind)].append(metric)
-    doubles, integers, bools, texts = (tuple(groups[value_type]) for value_type in TYPE_ORDER)
+    for _, place in sorted(zip(ids, range(len(ids)), strict=True)):
+        groups[_value_type(types[place])].append(place)
+    doubles, integers, bools, texts = (groups[value_type] for value_type in TYPE_ORDER)
     counts = (len(doubles), len(integers), len(bools), len(texts))
+    schema = write_schema(Schema(1, counts, tuple([ids[place] for place in doubles + integers + bools + texts])))
+    cells = Struct(f"<2q{len(doubles)}d{len(integers)}q")
+    # The size of cells and flags is known, so that what is before them is always the same.
+    head = block_pb2.Block(schema=[schema], cells=[bytes(cells.size)]).SerializeToString()
+    flags = block_pb2.Block(flags=[bytes(len(bools))]).SerializeToString() if bools else b""
     return _RowLayout(
-        write_schema(Schema(1, counts, doubles + integers + bools + texts)),
-        Struct(f"<2q{len(doubles)}d{len(integers)}q"),
-        doubles + integers,
-        bools,
-        texts,
+        head[: -cells.size],
+        cells,
+        picker(doubles + integers),
+        flags[: -len(bools)] if bools else b"",
+        picker(bools),
+        bool(texts),
+        picker(texts),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -46,6 +47,8 @@ def correct(blocks: Sequence[DayBlock], start: int, end: int, metrics: Collectio
     `blocks` are all blocks of a subject and day that reach into the range, in the order in which later ones win: a
     sample of a block that is not chosen may hide one that goes, or stand again in its place. Raises BlockCorrupt.
     """
+    if all(block.first_time == block.last_time for block in blocks):
+        return _correct_rows(blocks, metrics)
 
     def samples(of_blocks: Iterable[DayBlock]) -> Frame:
         return decode_many([block.data for block in of_blocks], metrics, [(start, end)])
@@ -77,6 +80,31 @@ def correct(blocks: Sequence[DayBlock], start: int, end: int, metrics: Collectio
     return DayCorrection(_standing(turns), taken, rewritten, removed)
 
 
+def _correct_rows(blocks: Sequence[DayBlock], metrics: Collection[int] | None) -> DayCorrection:
+    """Corrects blocks of a single observation each, the usual ones: what they hold need not be decoded."""
+    standing: dict[tuple[int, int], bool] = {}  # by metric and moment, whether the sample that stands is one that goes
+    rewritten: dict[int, Block] = {}
+    removed: list[int] = []
+    taken: set[int] = set()
+    for block in blocks:
+        held = metrics_of(block.data)
+        concerned = held if metrics is None else [metric for metric in held if metric in metrics]
+        for metric in concerned:
+            standing[metric, block.first_time] = block.chosen
+        if not block.chosen or not concerned:
+            continue
+        taken.update(concerned)
+        left = None
+        if len(concerned) < len(held):
+            left = without(decode(block.data), block.first_time, block.first_time + 1, concerned)
+        if left is None:
+            removed.append(block.seq)
+        else:
+            rewritten[block.seq] = encode(left)
+    values = Counter(metric for (metric, _), goes in standing.items() if goes)
+    return DayCorrection(dict(values), frozenset(taken), rewritten, removed)
+
+
 def without(frame: Frame, start: int, end: int, metrics: Collection[int] | None = None) -> Frame | None:
     """Returns a frame without its samples in [start, end), of some metrics or all.
 
@@ -100,8 +128,13 @@ def without(frame: Frame, start: int, end: int, metrics: Collection[int] | None 
     return left if left.columns else None
 
 
-def newest_samples(frame: Frame) -> dict[int, LatestSample]:
-    """Returns the newest sample of each metric; of numbers and booleans the lifetime is not known."""
+def newest_samples(blocks: Sequence[bytes], metrics: Collection[int]) -> dict[int, LatestSample]:
+    """Returns the newest sample of each of some metrics that blocks hold; later ones win.
+
+    Of numbers and booleans the lifetime is not known. Raises BlockCorrupt.
+    """
+    wanted = frozenset(metrics)
+    frame = decode_many([data for data in blocks if not wanted.isdisjoint(metrics_of(data))], wanted)
     found: dict[int, LatestSample] = {}
     for metric, column in frame.columns.items():
         row = len(frame.times) - 1 if column.present is None else int(np.flatnonzero(column.present)[-1])

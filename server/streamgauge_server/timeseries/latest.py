@@ -10,33 +10,21 @@ The metrics of a subject stand in the order in which it first reported them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import lru_cache, reduce
-from operator import add, itemgetter
-from struct import Struct
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from functools import reduce
+from operator import add
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgauge_server.internal import block_pb2
-from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
-from streamgauge_server.timeseries.envelope import CONTRADICTIONS, BlockCorrupt, seal, unseal
+from streamgauge_server.model.values import Scalar, ValueType
 from streamgauge_server.timeseries.frame import UNKNOWN_START, Bools, Frame, Ints
+from streamgauge_server.timeseries.latest_row import LatestSample as LatestSample
+from streamgauge_server.timeseries.latest_row import decode_latest as decode_latest
+from streamgauge_server.timeseries.latest_row import encode_latest as encode_latest
+from streamgauge_server.timeseries.latest_row import new_sample
 from streamgauge_server.timeseries.mixed import types_of
-
-
-class LatestSample(NamedTuple):
-    """The newest sample of a metric. Times in microseconds; `start` is UNKNOWN_START where it was not told.
-
-    `lifetime`: of a number, the first number ever and all increases since, a double where one of the numbers is one; of
-    a boolean, 1 if the metric was ever true, else 0; of a text 0; None where it is not known.
-    """
-
-    time: int
-    value: Scalar
-    start: int
-    lifetime: int | float | None
 
 
 def advance(current: Mapping[int, LatestSample], frame: Frame) -> dict[int, LatestSample]:
@@ -62,12 +50,9 @@ def advance_row(
     return advanced
 
 
-_new = LatestSample._make  # half the cost of the constructor
-
-
 def _first(time: int, start: int, value: Scalar) -> LatestSample:
     lifetime = 0 if isinstance(value, str) else int(value) if isinstance(value, bool) else value
-    return _new((time, value, start, lifetime))
+    return new_sample((time, value, start, lifetime))
 
 
 def _next(sample: LatestSample, time: int, start: int, value: Scalar) -> LatestSample:
@@ -83,14 +68,14 @@ def _next(sample: LatestSample, time: int, start: int, value: Scalar) -> LatestS
         elif total is not None:
             is_reset = value < before or (start != began and start != UNKNOWN_START and began != UNKNOWN_START)
             total += value if is_reset else value - before
-        return _new((time, value, start, total))
+        return new_sample((time, value, start, total))
     if time < newest:
-        return _new((newest, before, began, _after_rewrite(before, value)))
+        return new_sample((newest, before, began, _after_rewrite(before, value)))
     if start == UNKNOWN_START:
         start = began
     if start == began and _same(value, before):
         return sample
-    return _new((time, value, start, _after_rewrite(value, value)))
+    return new_sample((time, value, start, _after_rewrite(value, value)))
 
 
 def _after(sample: LatestSample | None, times: Ints, starts: Ints, values: NDArray[Any]) -> LatestSample:
@@ -105,7 +90,7 @@ def _after(sample: LatestSample | None, times: Ints, starts: Ints, values: NDArr
     if later == len(times):
         return sample
     total = _total(sample, starts[later:], values[later:])
-    return _new((times.item(-1), values.item(-1), starts.item(-1), total))
+    return new_sample((times.item(-1), values.item(-1), starts.item(-1), total))
 
 
 def _total(sample: LatestSample, starts: Ints, values: NDArray[Any]) -> int | float | None:
@@ -179,176 +164,3 @@ def _after_rewrite(newest: Scalar, value: Scalar) -> int | None:
     if isinstance(newest, str):
         return 0
     return 1 if value is True and isinstance(newest, bool) else None
-
-
-def encode_latest(samples: Mapping[int, LatestSample]) -> bytes:
-    """Returns the newest samples of a subject as stored in the table `latest`, with their order."""
-    doubles: list[int] = []
-    integers: list[int] = []
-    bools: list[int] = []
-    texts: list[int] = []
-    for metric, sample in samples.items():
-        kind = type(sample[1])
-        if kind is int:
-            integers.append(metric)
-        elif kind is float:
-            doubles.append(metric)
-        elif kind is bool:
-            bools.append(metric)
-        else:
-            texts.append(metric)
-    metrics = doubles + integers + bools + texts
-    ordered = [samples[metric] for metric in metrics]
-    message = block_pb2.Latest(texts=[samples[metric].value for metric in texts])  # type: ignore[misc]
-    pairs: dict[tuple[int, int], int] = {}
-    pair_of = [pairs.setdefault((time, start), len(pairs)) for time, _, start, _ in ordered]
-    if len(pairs) > 1:
-        message.pairs.extend(pair_of)
-    lifetimes: list[Any] = []
-    for position, sample in enumerate(ordered):
-        lifetime = sample[3]
-        if lifetime is None:
-            message.unknown.append(position)
-            lifetime = 0
-        elif type(lifetime) is int and not INT64_MIN <= lifetime <= INT64_MAX:
-            message.wide.append(position)
-            message.wide_lifetimes.append(str(lifetime))
-            lifetime = 0
-        elif type(lifetime) is float and type(sample[1]) is int:
-            message.wide.append(position)
-            message.wide_lifetimes.append(repr(lifetime))
-            lifetime = 0
-        lifetimes.append(lifetime)
-    values = [sample[1] for sample in ordered]
-    last_double, last_integer = len(doubles), len(doubles) + len(integers)
-    last_bool = last_integer + len(bools)
-    layout = _layout(len(pairs), (len(doubles), len(integers), len(bools), len(texts)), tuple(metrics), tuple(samples))
-    message.schema = layout.schema
-    message.cells = layout.cells.pack(
-        *[time for time, _ in pairs],
-        *[start for _, start in pairs],
-        *values[:last_double],
-        *lifetimes[:last_double],
-        *values[last_double:last_integer],
-        *lifetimes[last_double:last_integer],
-        *values[last_integer:last_bool],
-        *lifetimes[last_integer:last_bool],
-    )
-    return seal(message.SerializeToString())
-
-
-def _wide(lifetime: str) -> int | float:
-    """Returns a stored total: integers are digits, doubles have a point or exponent, or are `inf` or `nan`."""
-    try:
-        return int(lifetime)
-    except ValueError:
-        return float(lifetime)
-
-
-def decode_latest(data: bytes, metrics: Collection[int] | None = None) -> dict[int, LatestSample]:
-    """Returns the newest samples, of some metrics or all, in the order in which they were first reported.
-
-    Raises BlockCorrupt.
-    """
-    content = unseal(data)
-    try:
-        samples = _read(content)
-    except CONTRADICTIONS as error:
-        raise BlockCorrupt(f"a row of latest values contradicts itself: {error}") from error
-    if metrics is None:
-        return samples
-    return {metric: sample for metric, sample in samples.items() if metric in metrics}
-
-
-def _read(content: bytes) -> dict[int, LatestSample]:
-    message = block_pb2.Latest.FromString(content)
-    layout = _read_layout(message.schema)
-    pairs, texts = layout.pairs, message.texts
-    unpacked = layout.cells.unpack(message.cells)
-    times, starts = unpacked[:pairs], unpacked[pairs : 2 * pairs]
-    values: list[Scalar] = []
-    lifetimes: list[int | float | None] = []
-    begin = 2 * pairs
-    for count in layout.counts[:3]:
-        values += unpacked[begin : begin + count]
-        lifetimes += unpacked[begin + count : begin + 2 * count]
-        begin += 2 * count
-    values += texts
-    lifetimes += [0] * len(texts)
-    for position, lifetime in zip(message.wide, message.wide_lifetimes, strict=True):
-        lifetimes[position] = _wide(lifetime)
-    for position in message.unknown:
-        lifetimes[position] = None
-    if pairs > 1:
-        of_metric = message.pairs
-        times = tuple([times[pair] for pair in of_metric])
-        starts = tuple([starts[pair] for pair in of_metric])
-    else:
-        times *= len(values)
-        starts *= len(values)
-    samples: Iterable[LatestSample] = map(_new, zip(times, values, starts, lifetimes, strict=True))
-    if layout.pick is not None:
-        samples = layout.pick(tuple(samples))
-    return dict(zip(layout.reported, samples, strict=True))
-
-
-class _Layout(NamedTuple):
-    """How the cells of a row of latest values are packed.
-
-    `metrics` are in the order of the cells, `reported` in that of their first report; `pick` brings samples from the
-    one into the other, None where the two are the same.
-    """
-
-    schema: bytes
-    pairs: int
-    counts: tuple[int, ...]
-    metrics: tuple[int, ...]
-    reported: tuple[int, ...]
-    pick: Callable[[tuple[LatestSample, ...]], tuple[LatestSample, ...]] | None
-    cells: Struct
-
-
-_KEPT_METRICS = 512
-
-
-def _layout(pairs: int, counts: tuple[int, ...], metrics: tuple[int, ...], reported: tuple[int, ...]) -> _Layout:
-    make = _kept_layout if len(metrics) <= _KEPT_METRICS else _make_layout
-    return make(pairs, counts, metrics, reported)
-
-
-def _make_layout(pairs: int, counts: tuple[int, ...], metrics: tuple[int, ...], reported: tuple[int, ...]) -> _Layout:
-    doubles, integers, bools, _ = counts
-    order: list[int] = []
-    if metrics != reported:
-        places = {metric: place for place, metric in enumerate(metrics)}
-        order = [places[metric] for metric in reported]
-    return _Layout(
-        block_pb2.LatestSchema(pairs=pairs, columns=counts, metrics=metrics, order=order).SerializeToString(),
-        pairs,
-        counts,
-        metrics,
-        reported,
-        itemgetter(*order) if order else None,
-        Struct(f"<{2 * pairs}q{2 * doubles}d{2 * integers}q{bools}?{bools}B"),
-    )
-
-
-_kept_layout = lru_cache(maxsize=4_096)(_make_layout)
-
-
-def _read_layout(schema: bytes) -> _Layout:
-    return _kept_schema(schema) if len(schema) <= 4 * _KEPT_METRICS else _parse_schema(schema)
-
-
-def _parse_schema(schema: bytes) -> _Layout:
-    message = block_pb2.LatestSchema.FromString(schema)
-    metrics, order = tuple(message.metrics), message.order
-    if len(message.columns) != 4 or sum(message.columns) != len(metrics):
-        raise BlockCorrupt("the schema of a row of latest values contradicts itself")
-    if order and sorted(order) != list(range(len(metrics))):
-        raise BlockCorrupt("the order of latest values does not name each of them once")
-    reported = tuple([metrics[place] for place in order]) if order else metrics
-    return _make_layout(message.pairs, tuple(message.columns), metrics, reported)
-
-
-_kept_schema = lru_cache(maxsize=4_096)(_parse_schema)

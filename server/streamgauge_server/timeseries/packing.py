@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import zstandard
@@ -17,6 +19,17 @@ _PCODEC = ChunkConfig(compression_level=0)  # higher levels cost three times as 
 _PLAIN, _ZSTD = b"\x00", b"\x01"
 _SQUEEZE_FROM = 48  # bytes; below, a zstd frame's own overhead eats the gain
 _MAX_SQUEEZED = 1 << 28
+
+
+Picker = Callable[[tuple[Any, ...]], tuple[Any, ...]]
+
+
+def picker(places: Sequence[int]) -> Picker:
+    """Returns what takes the items at some places out of a tuple, in the order of the places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    # Of a single place `itemgetter` would return the bare item.
+    return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
 
 
 class _Compressors(threading.local):

@@ -104,6 +104,12 @@ def test_a_stack_of_two_megabytes_keeps_its_head_and_its_last_cause() -> None:
     assert len(entry.stack.encode()) - len(left_out[0].encode()) + int(left_out[1]) + 1 == len(stack)
 
 
+def test_how_much_is_kept_of_a_stack_can_be_told() -> None:
+    told = {"stacktrace": "x" * 2_000, "concurrentExceptions": [{"stacktrace": "y" * 2_000}]}
+    (entry,) = FailureHistory.parse({"exceptionHistory": {"entries": [told]}}, max_stack_bytes=1_000).entries
+    assert all(one.truncated and len(one.stack.encode()) <= 1_000 for one in (entry, *entry.concurrent))
+
+
 def test_the_last_cause_stands_whole_where_it_is_short() -> None:
     last = "\nCaused by: e.F: the reason\n\tat g.H.i(H.java:2)\n"
     cut, truncated = cut_stack("\nCaused by: first" + "x" * MAX_STACK_BYTES + last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from streamgauge_server.timeseries.correction import (
     without,
 )
 from streamgauge_server.timeseries.envelope import BlockCorrupt
-from streamgauge_server.timeseries.frame import UNKNOWN_START, Column, Frame, merge
+from streamgauge_server.timeseries.frame import UNKNOWN_START, Column, Frame
 from streamgauge_server.timeseries.latest import LatestSample
 
 from tests.unit.timeseries.reference import Samples, exact, merged, samples_of
@@ -30,6 +31,11 @@ BEGIN = DAY * MICROS_PER_DAY
 
 EDGES = st.sampled_from([-10, 0, 399, MICROS_PER_DAY]) | st.integers(0, 400) | st.integers(0, MICROS_PER_DAY)
 SPANS = st.tuples(EDGES, EDGES).map(lambda pair: (BEGIN + min(pair), BEGIN + max(pair)))
+ROWS = st.builds(lambda frame, at: replace(frame, times=np.array([BEGIN + at])), frames(max_rows=1), st.integers(0, 2))
+"""Frames of one observation, at few moments so that they meet."""
+WRITTEN = st.sampled_from([ROWS, frames(max_rows=40)]).flatmap(
+    lambda some: st.lists(st.tuples(some, st.booleans()), min_size=1, max_size=6)
+)
 SOME_METRICS = st.none() | st.sets(METRICS, max_size=4)
 
 
@@ -74,7 +80,7 @@ def test_what_is_left_of_a_frame(frame: Frame, span: tuple[int, int], metrics: s
         assert set(left.times.tolist()) == {time for of_metric in expected.values() for time in of_metric}
 
 
-@given(st.lists(st.tuples(frames(max_rows=40), st.booleans()), min_size=1, max_size=6), SPANS, SOME_METRICS)
+@given(WRITTEN, SPANS, SOME_METRICS)
 def test_a_day_is_corrected_as_if_the_samples_had_never_been_written(
     written: list[tuple[Frame, bool]], span: tuple[int, int], metrics: set[int] | None
 ) -> None:
@@ -103,10 +109,10 @@ def test_a_day_is_corrected_as_if_the_samples_had_never_been_written(
         assert block == encode(decode(block.data)), "times, hours and summaries are those of what is left"
 
 
-@given(st.lists(frames(max_rows=40), min_size=1, max_size=4))
-def test_the_newest_sample_of_each_metric(written: list[Frame]) -> None:
-    expected = merged(written)
-    found = newest_samples(merge(written))
+@given(st.lists(frames(max_rows=40), min_size=1, max_size=4), st.sets(METRICS, max_size=4))
+def test_the_newest_sample_of_each_wanted_metric(written: list[Frame], metrics: set[int]) -> None:
+    expected = {metric: samples for metric, samples in merged(written).items() if metric in metrics}
+    found = newest_samples([encode(frame).data for frame in written], metrics)
     assert found.keys() == expected.keys()
     for metric, sample in found.items():
         time = max(expected[metric])

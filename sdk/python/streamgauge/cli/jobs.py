@@ -205,7 +205,7 @@ def stop(
     epilog=examples(
         "streamgauge jobs watch",
         "streamgauge jobs watch orders payments --current",
-        "streamgauge jobs watch --output jsonl | jq -r 'select(.state == \"failed\") | .job'",
+        "streamgauge jobs watch --output jsonl",
     )
 )
 @click.argument("of", nargs=-1, metavar="[JOB]...")

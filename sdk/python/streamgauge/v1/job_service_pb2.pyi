@@ -933,7 +933,9 @@ class GetJobStatusResponse(_message.Message):
     origin: Global___StatusOrigin.ValueType
     """Where the status comes from."""
     stale: _builtins.bool
-    """True when the status is older than `max_age` and the cluster could not be asked."""
+    """True when the status is older than `max_age` and the cluster could not be asked, is not in this server's settings, or
+    does not know the run. Runs that have ended are never stale.
+    """
     @_builtins.property
     def job(self) -> Global___Job:
         """The job with its run and the run's vertices."""
@@ -1479,10 +1481,12 @@ class JobReport(_message.Message):
     EXECUTIONS_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """The job. Required. One that is unknown is registered: under this id where it is `jobs/{job}`, otherwise with this as
-    its `job_name`.
+    its `job_name`. INVALID_FIELD for a job of a cluster, whose collector tells of it.
     """
     run_id: _builtins.str
-    """The run, 1 to 128 printable ASCII characters. Optional; default is the job's active run, or a new one."""
+    """The run, 1 to 128 printable ASCII characters. Optional; default is the job's active run, or a new one. A final report
+    without it that tells once more how the last run ended is of that run: name runs that may follow each other so.
+    """
     state: Global___JobState.ValueType
     """Its state. Required, any but UNSPECIFIED and OTHER. A run that has ended stays as it ended: a later report of another
     state is refused with INVALID_FIELD.

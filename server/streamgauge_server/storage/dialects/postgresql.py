@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Connection, text, type_coerce
+from sqlalchemy import ColumnElement, Connection, Table, text, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -15,7 +15,14 @@ from sqlalchemy.pool import NullPool
 
 from streamgauge_server.storage.append_plan import AppendPlan
 from streamgauge_server.storage.block_selection import BlockSelection
-from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.database import (
+    BlockKey,
+    DayBlockTuple,
+    LatestTuple,
+    SubjectDay,
+    SubjectPartTuple,
+    SubjectTuple,
+)
 from streamgauge_server.storage.dialects import postgresql_statements as statements
 from streamgauge_server.storage.dialects.postgresql_errors import ConnectionLost, is_conflict, is_lost, translate
 from streamgauge_server.storage.dialects.postgresql_statements import Driver
@@ -161,6 +168,10 @@ class PostgresqlDatabase:
         """See `Database.subject_ids_within`."""
         return _adapted(connection).run_async(lambda driver: statements.subject_ids(driver, keys))
 
+    def insert_many(self, connection: Connection, table: Table, rows: Collection[tuple[object, ...]]) -> None:
+        """See `Database.insert_many`."""
+        _adapted(connection).run_async(lambda driver: statements.insert_many(driver, table, rows))
+
     async def subject_parts(self, subjects: Collection[SubjectTuple]) -> Sequence[tuple[int, str, str, int]]:
         """See `Database.subject_parts`."""
         return await self._run_driver(self._pool, lambda connection: statements.subject_parts(connection, subjects))
@@ -176,6 +187,18 @@ class PostgresqlDatabase:
     async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
         """See `Database.block_data`."""
         return await self._run_driver(self._pool, lambda connection: statements.block_data(connection, keys))
+
+    def blocks_of_days(
+        self, connection: Connection, days: Collection[SubjectDay], start: int, end: int
+    ) -> Sequence[DayBlockTuple]:
+        """See `Database.blocks_of_days`."""
+        return _adapted(connection).run_async(lambda driver: statements.blocks_of_days(driver, days, start, end))
+
+    def days_back(
+        self, connection: Connection, last_days: Collection[SubjectDay], days: int
+    ) -> Sequence[tuple[int, int, int]]:
+        """See `Database.days_back`."""
+        return _adapted(connection).run_async(lambda driver: statements.days_back(driver, last_days, days))
 
     async def version(self) -> str:
         """See `Database.version`."""

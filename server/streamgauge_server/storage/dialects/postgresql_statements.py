@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from typing import Any, Protocol, cast
+
+from sqlalchemy import Table
 
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
 from streamgauge_server.storage.block_selection import BlockSelection, ListSyntax
-from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.database import (
+    BlockKey,
+    DayBlockTuple,
+    LatestTuple,
+    SubjectDay,
+    SubjectPartTuple,
+    SubjectTuple,
+)
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
 from streamgauge_server.timeseries.query import StoredBlock
 
@@ -60,6 +70,22 @@ _BLOCK_DATA = """
 SELECT b.seq, b.data
 FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
 JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
+"""
+_BLOCKS_OF_DAYS = """
+SELECT b.subject_id, b.day, b.seq, b.first_time, b.last_time, b.run_id, b.data
+FROM unnest($1::bigint[], $2::int[]) AS k (subject_id, day)
+JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day = k.day
+WHERE b.first_time < $4 AND b.last_time >= $3
+ORDER BY b.subject_id, b.day, b.seq
+"""
+_DAYS_BACK = """
+SELECT b.subject_id, b.day, sum(length(b.data))
+FROM unnest($1::bigint[], $2::int[]) AS k (subject_id, last_day)
+CROSS JOIN LATERAL (
+  SELECT max(o.day) AS day FROM blocks AS o WHERE o.subject_id = k.subject_id AND o.day <= k.last_day
+) AS newest
+JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day BETWEEN newest.day - $3::int + 1 AND newest.day
+GROUP BY b.subject_id, b.day
 """
 _SUBJECT_PARTS = """
 SELECT s.kind, s.name, s.part, s.id
@@ -163,6 +189,26 @@ async def subject_ids(connection: Driver, keys: Collection[SubjectPartTuple]) ->
     return {(tenant, kind, name, part): id_ for tenant, kind, name, part, id_ in rows}
 
 
+async def insert_many(connection: Driver, table: Table, rows: Collection[tuple[object, ...]]) -> None:
+    """See `Database.insert_many`."""
+    if rows:
+        await connection.execute(_insert_into(table), *_columns(rows))
+
+
+_ARRAYS = {str: "text[]", int: "bigint[]", bool: "boolean[]", bytes: "bytea[]", object: "jsonb[]"}
+"""The arrays in which the values of a column travel, by what SQLAlchemy says of its type: `object` is JSON."""
+
+
+@lru_cache(maxsize=16)
+def _insert_into(table: Table) -> str:
+    columns = [column for column in table.columns if column.name != "id"]
+    arrays = [f"${number}::{_ARRAYS[column.type.python_type]}" for number, column in enumerate(columns, start=1)]
+    return (
+        f"INSERT INTO {table.name} ({', '.join(column.name for column in columns)}) "
+        f"SELECT * FROM unnest({', '.join(arrays)})"
+    )
+
+
 async def blocks(connection: Driver, selection: BlockSelection) -> Sequence[tuple[int, StoredBlock]]:
     """See `Database.blocks`."""
     rows = await connection.fetch(selection.sql(_LISTS), *selection.parameters)
@@ -172,6 +218,18 @@ async def blocks(connection: Driver, selection: BlockSelection) -> Sequence[tupl
 async def block_data(connection: Driver, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
     """See `Database.block_data`."""
     return cast(Sequence[tuple[int, bytes]], await connection.fetch(_BLOCK_DATA, *_columns(keys)))
+
+
+async def blocks_of_days(
+    connection: Driver, days: Collection[SubjectDay], start: int, end: int
+) -> Sequence[DayBlockTuple]:
+    """See `Database.blocks_of_days`."""
+    return cast(Sequence[DayBlockTuple], await connection.fetch(_BLOCKS_OF_DAYS, *_columns(days), start, end))
+
+
+async def days_back(connection: Driver, last_days: Collection[SubjectDay], days: int) -> Sequence[tuple[int, int, int]]:
+    """See `Database.days_back`."""
+    return cast(Sequence[tuple[int, int, int]], await connection.fetch(_DAYS_BACK, *_columns(last_days), days))
 
 
 def _columns(rows: Collection[tuple[object, ...]]) -> list[list[object]]:

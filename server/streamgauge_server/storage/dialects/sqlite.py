@@ -8,13 +8,20 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Connection, String, column, create_engine, event, func, select
+from sqlalchemy import ColumnElement, Connection, String, Table, column, create_engine, event, func, select
 from sqlalchemy import Engine as SqlEngine
 from sqlalchemy.pool import NullPool
 
 from streamgauge_server.storage.append_plan import AppendPlan
 from streamgauge_server.storage.block_selection import BlockSelection
-from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.database import (
+    BlockKey,
+    DayBlockTuple,
+    LatestTuple,
+    SubjectDay,
+    SubjectPartTuple,
+    SubjectTuple,
+)
 from streamgauge_server.storage.dialects import sqlite_statements as statements
 from streamgauge_server.storage.dialects.sqlite_errors import FileMoved, is_broken, is_passing, translate
 from streamgauge_server.storage.dialects.sqlite_thread import ConnectionThreads
@@ -216,6 +223,10 @@ class SqliteDatabase:
         """See `Database.subject_ids_within`."""
         return statements.subject_ids_one_by_one(_driver(connection), keys)
 
+    def insert_many(self, connection: Connection, table: Table, rows: Collection[tuple[object, ...]]) -> None:
+        """See `Database.insert_many`."""
+        _driver(connection).executemany(statements.insert_into(table), rows)
+
     async def subject_parts(self, subjects: Collection[SubjectTuple]) -> Sequence[tuple[int, str, str, int]]:
         """See `Database.subject_parts`."""
         return await self._select(self._lookups, lambda link: statements.subject_parts(link.driver, subjects))
@@ -231,6 +242,18 @@ class SqliteDatabase:
     async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
         """See `Database.block_data`."""
         return await self._select(self._readers, lambda link: statements.block_data(link.driver, keys))
+
+    def blocks_of_days(
+        self, connection: Connection, days: Collection[SubjectDay], start: int, end: int
+    ) -> Sequence[DayBlockTuple]:
+        """See `Database.blocks_of_days`."""
+        return statements.blocks_of_days(_driver(connection), days, start, end)
+
+    def days_back(
+        self, connection: Connection, last_days: Collection[SubjectDay], days: int
+    ) -> Sequence[tuple[int, int, int]]:
+        """See `Database.days_back`."""
+        return statements.days_back(_driver(connection), last_days, days)
 
     async def version(self) -> str:
         """See `Database.version`."""

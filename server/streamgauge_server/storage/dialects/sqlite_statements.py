@@ -7,9 +7,18 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
+from sqlalchemy import Table
+
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
 from streamgauge_server.storage.block_selection import BlockSelection, ListSyntax
-from streamgauge_server.storage.database import BlockKey, LatestTuple, SubjectPartTuple, SubjectTuple
+from streamgauge_server.storage.database import (
+    BlockKey,
+    DayBlockTuple,
+    LatestTuple,
+    SubjectDay,
+    SubjectPartTuple,
+    SubjectTuple,
+)
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
 from streamgauge_server.timeseries.query import StoredBlock
 
@@ -46,6 +55,25 @@ CROSS JOIN subjects AS s
 JOIN latest AS l ON l.subject_id = s.id
 """
 _BLOCK_DATA = "SELECT seq, data FROM blocks WHERE seq IN (SELECT value FROM json_each(?))"
+_BLOCKS_OF_DAYS = """
+SELECT b.subject_id, b.day, b.seq, b.first_time, b.last_time, b.run_id, b.data
+FROM json_each(?) AS k
+CROSS JOIN blocks AS b ON b.subject_id = json_extract(k.value, '$[0]') AND b.day = json_extract(k.value, '$[1]')
+WHERE b.first_time < ? AND b.last_time >= ?
+ORDER BY b.subject_id, b.day, b.seq
+"""
+_DAYS_BACK = """
+WITH newest AS MATERIALIZED (
+  SELECT k.subject_id, (SELECT max(o.day) FROM blocks AS o WHERE o.subject_id = k.subject_id AND o.day <= k.day) AS day
+  FROM (
+    SELECT json_extract(value, '$[0]') AS subject_id, json_extract(value, '$[1]') AS day FROM json_each(?)
+  ) AS k
+)
+SELECT b.subject_id, b.day, sum(length(b.data))
+FROM newest CROSS JOIN blocks AS b
+ON b.subject_id = newest.subject_id AND b.day BETWEEN newest.day - ? + 1 AND newest.day
+GROUP BY b.subject_id, b.day
+"""
 _SUBJECT_PARTS = """
 SELECT s.kind, s.name, s.part, s.id
 FROM json_each(?) AS k
@@ -115,6 +143,13 @@ def latest(connection: sqlite3.Connection, subjects: Collection[SubjectTuple]) -
     return connection.execute(_LATEST, (json.dumps(list(subjects)),)).fetchall()
 
 
+@lru_cache(maxsize=16)
+def insert_into(table: Table) -> str:
+    """Returns the statement of `Database.insert_many`."""
+    columns = [column.name for column in table.columns if column.name != "id"]
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
 def subject_parts(
     connection: sqlite3.Connection, subjects: Collection[SubjectTuple]
 ) -> Sequence[tuple[int, str, str, int]]:
@@ -150,6 +185,20 @@ def blocks(connection: sqlite3.Connection, selection: BlockSelection) -> Sequenc
 def block_data(connection: sqlite3.Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
     """See `Database.block_data`. The seq alone identifies a block."""
     return connection.execute(_BLOCK_DATA, (json.dumps([seq for _, _, seq in keys]),)).fetchall()
+
+
+def blocks_of_days(
+    connection: sqlite3.Connection, days: Collection[SubjectDay], start: int, end: int
+) -> Sequence[DayBlockTuple]:
+    """See `Database.blocks_of_days`."""
+    return connection.execute(_BLOCKS_OF_DAYS, (json.dumps(list(days)), end, start)).fetchall()
+
+
+def days_back(
+    connection: sqlite3.Connection, last_days: Collection[SubjectDay], days: int
+) -> Sequence[tuple[int, int, int]]:
+    """See `Database.days_back`."""
+    return connection.execute(_DAYS_BACK, (json.dumps(list(last_days)), days)).fetchall()
 
 
 @lru_cache(maxsize=64)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
+
+from streamgauge_server.model.clock import SystemClock
 
 revision = "0003"
 down_revision = "0002"
@@ -201,7 +202,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "cluster", name="collector_leases_pk"),
         comment="Who polls a cluster, until when, and what was found.",
     )
-    now = time.time_ns() // 1000
+    now = SystemClock().now()
     op.execute(
         f"""
         INSERT INTO jobs (
