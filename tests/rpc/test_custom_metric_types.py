@@ -337,6 +337,22 @@ async def test_a_column_may_not_be_a_metric_that_holds_texts(stubs: Stubs) -> No
     assert set(refusal.violations) == {"metric_type.columns[1].column", "metric_type.columns[2].column"}
 
 
+async def test_a_column_is_a_metric_that_can_be_described(stubs: Stubs) -> None:
+    await create(stubs)
+    name = "metricDescriptors/metricTypes/kwh"
+    request = metrics_service_pb2.UpdateMetricDescriptorRequest(
+        metric_descriptor=common_pb2.MetricDescriptor(name=name, unit="kWh", min_value=0)
+    )
+    request.update_mask.paths.extend(["unit", "min_value"])
+    described = (await stubs.metrics.UpdateMetricDescriptor(request)).metric_descriptor
+    assert (described.unit, described.value_type) == ("kWh", common_pb2.VALUE_TYPE_NUMBER)
+    await choose(stubs, "hall")
+    with invalid() as refusal:
+        await put(stubs, values("hall", kwh=1), values("hall", NOW - 1, kwh=-1))
+    assert list(refusal.violations) == ['values[1].values["kwh"]']
+    assert await totals(stubs, "power", "kwh") == {"kwh": None}
+
+
 async def test_an_update_changes_what_the_mask_names(stubs: Stubs) -> None:
     made = await create(stubs, title="Power", description="d")
     changed = await change(stubs, "title", title="Energy", description="ignored")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from streamgauge.v1 import job_service_pb2 as jobs
 from streamgauge_server.model.clock import FixedClock
+from streamgauge_server.model.jobs import JobState, RunUpdate
 
 from tests.rpc.figure_messages import by_choice, figures, plotted, points, totals
 from tests.rpc.job_messages import create, report, tell
@@ -357,6 +359,51 @@ async def test_a_deleted_job_leaves_the_figures_of_its_type_as_they_are_recalcul
     await tell(stubs, ended("1"), ended("2", job="c"))
     await stubs.jobs.DeleteJob(jobs.DeleteJobRequest(job="jobs/a"))
     assert await totals(stubs, "job-types", "total_count") == {"total_count": 1}
+
+
+async def test_runs_of_a_cluster_count_as_they_end(stubs: Stubs, numbers: Mapping[str, int]) -> None:
+    await create(stubs, "flink", cluster="prod", job_type="jobTypes/sort")
+    assert stubs.app is not None
+    assert stubs.app.store is not None
+    store = stubs.app.store
+    number = (await store.jobs.get("default", "flink")).number
+
+    async def seen(state: JobState, end: int | None) -> None:
+        update = RunUpdate(
+            number, "f" * 32, NOW, cluster="prod", state=state, start_time=NOW - 90 * SECOND, end_time=end
+        )
+        await store.job_runs.apply("default", [update])
+
+    await seen(JobState.RUNNING, None)
+    assert await totals(stubs, "job-types", "total_count") == {"total_count": None}
+    for _ in range(2):
+        await seen(JobState.FINISHED, NOW - 5 * SECOND)
+        found = await plotted(stubs, "job-types", "completed_count", "run_time_sum", choices=[numbers["sort"]])
+        assert by_choice(found["completed_count"]) == [(NOW - HOUR, numbers["sort"], 1)]
+        assert by_choice(found["run_time_sum"]) == [(NOW - HOUR, numbers["sort"], 85)]
+
+
+async def test_a_job_that_a_report_registers_counts_by_the_type_that_it_names(
+    stubs: Stubs, numbers: Mapping[str, int]
+) -> None:
+    typed = report("new one", "FINISHED", run_id="1", end_time=NOW, start_time=NOW, job_type="jobTypes/copy")
+    await tell(stubs, typed, report("another", "FINISHED", run_id="1", end_time=NOW, start_time=NOW))
+    found = await plotted(stubs, "job-types", "total_count", choices=list(numbers.values()))
+    assert by_choice(found["total_count"]) == [(NOW, numbers["copy"], 1)]
+
+
+async def test_reports_at_the_same_time_all_count(stubs: Stubs, numbers: Mapping[str, int]) -> None:
+    some = [
+        [ended(f"{n}-{m}", job="abc"[m % 3], end=NOW - m % 2 * HOUR, error="timeout") for m in range(6)]
+        for n in range(10)
+    ]
+    await asyncio.gather(*(tell(stubs, *reports) for reports in some))
+    assert await figures(stubs, "job-types", "completed_count", "error_algorithm_count") == {
+        "completed_count": [(NOW - HOUR, 30), (NOW, 30)],
+        "error_algorithm_count": [(NOW - HOUR, 30), (NOW, 30)],
+    }
+    apart = await plotted(stubs, "job-types", "total_count", choices=list(numbers.values()), every="DAY")
+    assert by_choice(apart["total_count"]) == sorted([(TODAY, numbers["copy"], 40), (TODAY, numbers["sort"], 20)])
 
 
 async def test_unknown_errors_and_bad_executions_are_told_at_once(stubs: Stubs) -> None:
