@@ -13,6 +13,7 @@ from streamgauge.v1 import common_pb2, source_service_pb2
 from streamgauge.v1 import metrics_service_pb2 as pb
 from streamgauge_server.internal.page_token_pb2 import PageToken
 from streamgauge_server.model.clock import FixedClock
+from streamgauge_server.model.job_catalog import JOB_METRICS
 from streamgauge_server.model.source_catalog import SOURCE_METRICS
 
 from tests.rpc.messages import HOUR, NOW, SECOND, Scalar, ask, latest_of, row, series_of, write
@@ -57,9 +58,13 @@ async def put(stubs: Stubs, values: dict[str, Scalar], at: int = NOW - 1, **fiel
 
 class TestRead:
     async def test_the_built_in_ones_are_there_before_anything_is_written(self, stubs: Stubs) -> None:
-        found = await everything(stubs)
+        found = await everything(stubs, subject_kind=common_pb2.SUBJECT_KIND_SOURCE)
+        of_jobs = await everything(stubs, subject_kind=common_pb2.SUBJECT_KIND_JOB)
         assert [d.metric for d in found] == sorted((m.metric for m in SOURCE_METRICS), key=str.encode)
-        assert all(d.built_in and d.name == name_of(d.metric) for d in found)
+        assert [d.metric for d in of_jobs] == sorted((m.metric for m in JOB_METRICS), key=str.encode)
+        assert all(d.built_in for d in (*found, *of_jobs))
+        assert all(d.name == name_of(d.metric) for d in found)
+        assert all(d.name == f"metricDescriptors/jobs/{d.metric}" for d in of_jobs)
         assert all(d.subject_kind == common_pb2.SUBJECT_KIND_SOURCE for d in found)
         descriptor = await get(stubs, "byteTotal")
         assert descriptor in found
@@ -109,9 +114,10 @@ class TestList:
     async def test_pages_are_in_the_order_of_names_and_hold_everything_once(self, stubs: Stubs) -> None:
         await put(stubs, dict.fromkeys(("b", "B", "a/b", "ä", "a b"), 1))
         whole = await everything(stubs)
-        assert [d.metric for d in whole] == sorted((d.metric for d in whole), key=str.encode)
-        assert len(whole) == 27
-        for size in (1, 5, 27):
+        order = [(d.subject_kind, d.metric.encode()) for d in whole]
+        assert order == sorted(order)
+        assert len(whole) == 5 + len(SOURCE_METRICS) + len(JOB_METRICS)
+        for size in (1, 5, len(whole)):
             assert await everything(stubs, page_size=size) == whole
 
     async def test_sizes_are_100_by_default_and_1000_at_most(self, stubs: Stubs) -> None:
@@ -125,7 +131,7 @@ class TestList:
 
     async def test_by_kind(self, stubs: Stubs) -> None:
         assert len(await everything(stubs, subject_kind=common_pb2.SUBJECT_KIND_SOURCE)) == 22
-        assert await everything(stubs, subject_kind=common_pb2.SUBJECT_KIND_JOB) == []
+        assert await everything(stubs, subject_kind=common_pb2.SUBJECT_KIND_ASSET) == []
         request = pb.ListMetricDescriptorsRequest(page_size=-1)
         request.subject_kind = 9  # type: ignore[assignment]
         with invalid() as refusal:
