@@ -12,7 +12,13 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from streamgauge.enums import Scalar, WindowUnit
 from streamgauge.observations import Observation, Window
-from streamgauge.v1 import asset_metric_service_pb2, common_pb2, job_service_pb2, source_service_pb2
+from streamgauge.v1 import (
+    asset_metric_service_pb2,
+    common_pb2,
+    job_service_pb2,
+    metric_type_service_pb2,
+    source_service_pb2,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -31,6 +37,11 @@ _PREFIXES: dict[str, tuple[Any, str]] = {
     "CounterMode": (common_pb2.CounterMode, "COUNTER_MODE_"),
     "WindowUnit": (common_pb2.WindowUnit, "WINDOW_UNIT_"),
     "JobState": (job_service_pb2.JobState, "JOB_STATE_"),
+    "JobOutcome": (job_service_pb2.JobOutcome, "JOB_OUTCOME_"),
+    "TaskKind": (job_service_pb2.TaskKind, "TASK_KIND_"),
+    "ErrorCategory": (job_service_pb2.ErrorCategory, "ERROR_CATEGORY_"),
+    "IngestStatus": (source_service_pb2.IngestStatus, "INGEST_STATUS_"),
+    "ColumnAggregate": (metric_type_service_pb2.ColumnAggregate, "COLUMN_AGGREGATE_"),
     "StopMode": (job_service_pb2.StopMode, "STOP_MODE_"),
     "TimeType": (source_service_pb2.TimeType, "TIME_TYPE_"),
 }

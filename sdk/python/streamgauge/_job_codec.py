@@ -13,8 +13,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from streamgauge import job_results as results
 from streamgauge._decode import by_number, latest_value, maybe, moment
 from streamgauge._encode import duration, enum_number, names, put_time, put_value
-from streamgauge.enums import JobOutcome, JobState, StatusOrigin, StopMode
-from streamgauge.job_reports import JobReport, ReportedException, ReportedJob
+from streamgauge.enums import ErrorCategory, JobOutcome, JobState, StatusOrigin, StopMode, TaskKind
+from streamgauge.job_reports import JobExecution, JobReport, ReportedException, ReportedJob
 from streamgauge.names import job_name, job_type_name
 from streamgauge.paging import Page
 from streamgauge.v1 import common_pb2
@@ -27,6 +27,7 @@ MAX_REQUEST_BYTES = 1024 * 1024
 
 _STATES = by_number(JobState, pb.JobState, "JOB_STATE_")
 _OUTCOMES = by_number(JobOutcome, pb.JobOutcome, "JOB_OUTCOME_")
+_CATEGORIES = by_number(ErrorCategory, pb.ErrorCategory, "ERROR_CATEGORY_")
 _ORIGINS = by_number(StatusOrigin, pb.StatusOrigin, "STATUS_ORIGIN_")
 
 
@@ -229,6 +230,25 @@ def job_types_page(message: pb.ListJobTypesResponse) -> Page[results.JobType]:
     return Page(tuple(map(job_type, message.job_types)), message.next_page_token, message.total_size)
 
 
+def catalog_error(message: pb.CatalogError) -> results.CatalogError:
+    """Returns an error of the catalog."""
+    return results.CatalogError(
+        number=message.number,
+        error=message.error,
+        category=_CATEGORIES.get(message.category, ErrorCategory.UNKNOWN),
+        title=message.title,
+        description=message.description,
+        job_type_name=message.job_type_name,
+        should_be_retried=message.should_be_retried,
+        built_in=message.built_in,
+    )
+
+
+def errors_page(message: pb.ListErrorsResponse) -> Page[results.CatalogError]:
+    """Returns a page of the catalog of errors."""
+    return Page(tuple(map(catalog_error, message.errors)), message.next_page_token, message.total_size)
+
+
 # --- Requests --------------------------------------------------------------------------------------------------------
 
 
@@ -310,11 +330,10 @@ def report(given: JobReport) -> pb.JobReport:
         state=enum_number(JobState, given.state),
         restart_count=given.restart_count,
         job_type=job_type_name(given.job_type),
+        error=given.error,
+        executions=map(_execution, given.executions),
     )
-    for name in ("queue_time", "start_time", "end_time"):
-        time = getattr(given, name)
-        if time is not None:
-            put_time(getattr(message, name), time, name)
+    _put_times(message, given, "queue_time", "start_time", "end_time")
     for error in given.exceptions:
         message.exceptions.append(
             exception(error if isinstance(error, ReportedException) else ReportedException.of(error))
@@ -324,6 +343,23 @@ def report(given: JobReport) -> pb.JobReport:
     if given.tasks is not None:
         message.tasks.CopyFrom(task_counts(given.tasks))
     return message
+
+
+def _execution(given: JobExecution) -> pb.JobExecution:
+    message = pb.JobExecution(
+        execution_id=given.execution_id, outcome=enum_number(JobOutcome, given.outcome), error=given.error
+    )
+    _put_times(message, given, "queue_time", "start_time", "end_time")
+    for task in given.tasks:
+        _put_times(message.tasks.add(kind=enum_number(TaskKind, task.kind)), task, "start_time", "end_time")
+    return message
+
+
+def _put_times(message: Any, given: Any, *fields: str) -> None:
+    for field in fields:
+        time = getattr(given, field)
+        if time is not None:
+            put_time(getattr(message, field), time, field)
 
 
 def task_counts(given: results.TaskCounts) -> pb.TaskCounts:

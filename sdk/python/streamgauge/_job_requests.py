@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from streamgauge._encode import names
 from streamgauge.enums import JobState, Scalar
-from streamgauge.job_reports import ExceptionLike, JobReport
+from streamgauge.job_reports import ExceptionLike, JobExecution, JobReport
 from streamgauge.job_results import TaskCounts
 from streamgauge.names import job_name
 from streamgauge.v1 import job_service_pb2 as pb
@@ -40,6 +40,8 @@ class ReportFields(TypedDict, total=False):
     restart_count: int | None
     tasks: TaskCounts | None
     job_type: str
+    error: str | None
+    executions: Sequence[JobExecution]
 
 
 class RunArguments(TypedDict, total=False):

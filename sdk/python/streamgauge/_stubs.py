@@ -11,6 +11,7 @@ from streamgauge._aio_calls import AsyncCallingChannel
 from streamgauge._calls import CallingChannel
 from streamgauge.v1.asset_metric_service_pb2_grpc import AssetMetricServiceStub
 from streamgauge.v1.job_service_pb2_grpc import JobServiceStub
+from streamgauge.v1.metric_type_service_pb2_grpc import MetricTypeServiceStub
 from streamgauge.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from streamgauge.v1.server_service_pb2_grpc import ServerServiceStub
 from streamgauge.v1.source_service_pb2_grpc import SourceServiceStub
@@ -19,6 +20,7 @@ from streamgauge.v1.token_service_pb2_grpc import TokenServiceStub
 if TYPE_CHECKING:
     from streamgauge.v1.asset_metric_service_pb2_grpc import AssetMetricServiceAsyncStub
     from streamgauge.v1.job_service_pb2_grpc import JobServiceAsyncStub
+    from streamgauge.v1.metric_type_service_pb2_grpc import MetricTypeServiceAsyncStub
     from streamgauge.v1.metrics_service_pb2_grpc import MetricsServiceAsyncStub
     from streamgauge.v1.server_service_pb2_grpc import ServerServiceAsyncStub
     from streamgauge.v1.source_service_pb2_grpc import SourceServiceAsyncStub
@@ -39,6 +41,7 @@ class Stubs:
         self.metrics: MetricsServiceStub = MetricsServiceStub(stand_in)
         self.assets: AssetMetricServiceStub = AssetMetricServiceStub(stand_in)
         self.jobs: JobServiceStub = JobServiceStub(stand_in)
+        self.metric_types: MetricTypeServiceStub = MetricTypeServiceStub(stand_in)
         self.tokens: TokenServiceStub = TokenServiceStub(stand_in)
         self.server: ServerServiceStub = ServerServiceStub(stand_in)
 
@@ -52,5 +55,6 @@ class AsyncStubs:
         self.metrics: MetricsServiceAsyncStub = MetricsServiceStub(stand_in)
         self.assets: AssetMetricServiceAsyncStub = AssetMetricServiceStub(stand_in)
         self.jobs: JobServiceAsyncStub = JobServiceStub(stand_in)
+        self.metric_types: MetricTypeServiceAsyncStub = MetricTypeServiceStub(stand_in)
         self.tokens: TokenServiceAsyncStub = TokenServiceStub(stand_in)
         self.server: ServerServiceAsyncStub = ServerServiceStub(stand_in)

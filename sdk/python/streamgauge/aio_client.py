@@ -11,7 +11,9 @@ from streamgauge._aio_calls import AsyncCallingChannel
 from streamgauge._connection import DEFAULT_TARGET, CertificatePair, Connection, Tls, Token, from_env
 from streamgauge._stubs import AsyncStubs
 from streamgauge.aio_jobs import AsyncJobs
+from streamgauge.aio_metric_types import AsyncMetricTypes
 from streamgauge.assets import AsyncAssets
+from streamgauge.job_errors import AsyncJobErrors
 from streamgauge.job_types import AsyncJobTypes
 from streamgauge.metrics import AsyncMetrics
 from streamgauge.server import AsyncServer
@@ -55,6 +57,8 @@ class AsyncClient:
         self.assets = AsyncAssets(self.stubs.assets, channel)
         self.jobs = AsyncJobs(self.stubs.jobs)
         self.job_types = AsyncJobTypes(self.stubs.jobs)
+        self.job_errors = AsyncJobErrors(self.stubs.jobs)
+        self.metric_types = AsyncMetricTypes(self.stubs.metric_types)
         self.tokens = AsyncTokens(self.stubs.tokens)
         self.server = AsyncServer(self.stubs.server)
 

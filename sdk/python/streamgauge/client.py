@@ -11,8 +11,10 @@ from streamgauge._calls import CallingChannel
 from streamgauge._connection import DEFAULT_TARGET, CertificatePair, Connection, Tls, Token, from_env
 from streamgauge._stubs import Stubs
 from streamgauge.assets import Assets
+from streamgauge.job_errors import JobErrors
 from streamgauge.job_types import JobTypes
 from streamgauge.jobs import Jobs
+from streamgauge.metric_types import MetricTypes
 from streamgauge.metrics import Metrics
 from streamgauge.server import Server
 from streamgauge.sources import Sources
@@ -45,6 +47,8 @@ class Client:
         assets: Data assets and the metrics that are emitted on them.
         jobs: Jobs, their runs, state and exceptions; stopping them; reports of runners.
         job_types: The kinds of jobs.
+        job_errors: The catalog of errors by which failures are counted.
+        metric_types: Figures of jobs, files and errors, and your own, over time.
         tokens: Access tokens.
         server: What the server says of itself.
         stubs: The generated stubs, for what this class does not offer.
@@ -77,6 +81,8 @@ class Client:
         self.assets = Assets(self.stubs.assets, channel)
         self.jobs = Jobs(self.stubs.jobs)
         self.job_types = JobTypes(self.stubs.jobs)
+        self.job_errors = JobErrors(self.stubs.jobs)
+        self.metric_types = MetricTypes(self.stubs.metric_types)
         self.tokens = Tokens(self.stubs.tokens)
         self.server = Server(self.stubs.server)
 

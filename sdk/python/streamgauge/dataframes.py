@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streamgauge.asset_metrics import AssetLatestResult, AssetMoment, Emit
     from streamgauge.frames import Frame
     from streamgauge.job_results import Job, JobException
+    from streamgauge.metric_type_results import Plot
     from streamgauge.results import Column, LatestValue, QueryResult, TimeSeries, TimeSummary
 
 _DTYPES = {
@@ -199,6 +200,30 @@ def from_job_exceptions(exceptions: Sequence[JobException]) -> pandas.DataFrame:
     causes = [None if error.cause is None else error.cause.summary for error in exceptions]
     columns["cause"] = _array(causes, ValueType.STRING)
     frame: pandas.DataFrame = pd.DataFrame(columns)
+    return frame
+
+
+def from_plot(plot: Plot) -> pandas.DataFrame:
+    """Returns a row per window that has a value, a column per column, or per column and choice if any were asked for.
+
+    Whole numbers are `Int64`, others `Float64`; a window without a value is missing.
+    """
+    pd = _pandas()
+    times = plot.times
+    choices = plot.choices or (0,)
+    arrays: dict[tuple[str, int], Any] = {}
+    for name, series in plot.series.items():
+        whole = all(isinstance(value.value, int) for value in series.values)
+        known = {(value.time, value.choice): value.value for value in series.values}
+        for choice in choices:
+            values = [known.get((time, choice)) for time in times]
+            arrays[name, choice] = _array(values, ValueType.INT64 if whole else ValueType.DOUBLE)
+    index = pd.DatetimeIndex(list(times), dtype="datetime64[us, UTC]", name="window_start")
+    frame: pandas.DataFrame = pd.DataFrame(dict(enumerate(arrays.values())), index=index)
+    if plot.choices:
+        frame.columns = pd.MultiIndex.from_tuples(list(arrays), names=["column", "choice"])
+    else:
+        frame.columns = pd.Index([name for name, _ in arrays], name="column", dtype="object")
     return frame
 
 

@@ -133,6 +133,51 @@ class JobOutcome(StrEnum):
     CANCELED = "canceled"
 
 
+class TaskKind(StrEnum):
+    """What a task of an execution does: fetches what the job needs, prepares it, runs its own work, cleans up."""
+
+    UNKNOWN = "unknown"
+    PULL = "pull"
+    PRE = "pre"
+    MAIN = "main"
+    POST = "post"
+
+
+class ErrorCategory(StrEnum):
+    """What kind of trouble an error is: of the system that runs jobs, of the data, or of the job's own program."""
+
+    UNKNOWN = "unknown"
+    SYSTEM = "system"
+    DATA = "data"
+    ALGORITHM = "algorithm"
+
+
+class IngestStatus(StrEnum):
+    """What became of a file. `DEFERRED`: no rule matched; `DUPLICATE`: it was ingested before."""
+
+    UNKNOWN = "unknown"
+    DEFERRED = "deferred"
+    INGESTED = "ingested"
+    ERRORED = "errored"
+    DUPLICATE = "duplicate"
+
+
+class ColumnAggregate(StrEnum):
+    """How the values of several choices or windows become one.
+
+    Custom metric types have `SUM`, `MIN`, `MAX` and `AVG`; `P50`, `P95` and `RATIO` are of built-in, derived columns.
+    """
+
+    UNKNOWN = "unknown"
+    SUM = "sum"
+    MIN = "min"
+    MAX = "max"
+    AVG = "avg"
+    P50 = "p50"
+    P95 = "p95"
+    RATIO = "ratio"
+
+
 class StatusOrigin(StrEnum):
     """Where a status comes from: the cluster, asked for this answer, or what was told last."""
 
@@ -192,6 +237,7 @@ class Reason(StrEnum):
     METRIC_TYPE_ALREADY_EXISTS = "METRIC_TYPE_ALREADY_EXISTS"
     METRIC_ALREADY_EXISTS = "METRIC_ALREADY_EXISTS"
     TOKEN_ALREADY_EXISTS = "TOKEN_ALREADY_EXISTS"
+    JOB_ERROR_ALREADY_EXISTS = "JOB_ERROR_ALREADY_EXISTS"
     JOB_NOT_STOPPABLE = "JOB_NOT_STOPPABLE"
     JOB_AMBIGUOUS = "JOB_AMBIGUOUS"
     METRIC_TYPE_IN_USE = "METRIC_TYPE_IN_USE"

@@ -198,6 +198,10 @@ class JobTypeNotFoundError(NotFoundError, reason=Reason.JOB_TYPE_NOT_FOUND):
     """There is no such job type."""
 
 
+class MetricTypeNotFoundError(NotFoundError, reason=Reason.METRIC_TYPE_NOT_FOUND):
+    """There is no such metric type, or no such choice of it."""
+
+
 class AssetNotFoundError(NotFoundError, reason=Reason.ASSET_NOT_FOUND):
     """There is no such asset."""
 
@@ -222,6 +226,14 @@ class JobTypeAlreadyExistsError(AlreadyExistsError, reason=Reason.JOB_TYPE_ALREA
     """There is a job type of this id, or of this type name and version."""
 
 
+class JobErrorAlreadyExistsError(AlreadyExistsError, reason=Reason.JOB_ERROR_ALREADY_EXISTS):
+    """There is an error of this name in the catalog."""
+
+
+class MetricTypeAlreadyExistsError(AlreadyExistsError, reason=Reason.METRIC_TYPE_ALREADY_EXISTS):
+    """There is a metric type of this name, or a choice of this id."""
+
+
 class AssetAlreadyExistsError(AlreadyExistsError, reason=Reason.ASSET_ALREADY_EXISTS):
     """There is an asset of this URN."""
 
@@ -232,6 +244,10 @@ class JobNotStoppableError(FailedPreconditionError, reason=Reason.JOB_NOT_STOPPA
 
 class JobAmbiguousError(FailedPreconditionError, reason=Reason.JOB_AMBIGUOUS):
     """Several jobs are called so, or several runs of the job are active: name the job by its id, or the run."""
+
+
+class MetricTypeInUseError(FailedPreconditionError, reason=Reason.METRIC_TYPE_IN_USE):
+    """The metric type, the column or the choice has values."""
 
 
 class EtagMismatchError(AbortedError, reason=Reason.ETAG_MISMATCH):

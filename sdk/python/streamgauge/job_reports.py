@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from streamgauge.enums import JobState, Scalar
+from streamgauge.enums import JobOutcome, JobState, Scalar, TaskKind
 from streamgauge.job_results import TaskCounts
 
 MAX_STACKTRACE_CHARACTERS = 256 * 1024
@@ -49,12 +49,39 @@ ExceptionLike: TypeAlias = ReportedException | BaseException
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionTask:
+    """One task of an execution. Without both times it has no length; a negative length counts as 0."""
+
+    kind: TaskKind | str
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobExecution:
+    """One attempt to carry out a run. It counts in the hour of its `end_time`; completed ones are measured.
+
+    `execution_id` is unique in the run: reported again, the execution is replaced. `error` is the name of an error of
+    the catalog (`client.job_errors`). Of several `tasks` of one kind the first counts.
+    """
+
+    execution_id: str
+    outcome: JobOutcome | str
+    end_time: datetime
+    queue_time: datetime | None = None
+    start_time: datetime | None = None
+    tasks: Sequence[ExecutionTask] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JobReport:
     """What is told of one run of a job. What is None, or empty, leaves what is known as it is.
 
     `job` is `jobs/{id}` or what the runner calls it; an unknown one is registered, with `job_type`. Without a `run_id`
     it is the job's active run, or a new one: name the run where a report may be sent twice. `metrics` are of this
-    moment. Times are the server's where they are not given.
+    moment. Times are the server's where they are not given. `error` names what the run failed of, an error of the
+    catalog; an empty text takes back what an earlier report told. At most 100 `executions`.
 
     Example:
         >>> from streamgauge import JobReport
@@ -72,6 +99,8 @@ class JobReport:
     restart_count: int | None = None
     tasks: TaskCounts | None = None
     job_type: str = ""
+    error: str | None = None
+    executions: Sequence[JobExecution] = ()
 
 
 @dataclass(frozen=True, slots=True)

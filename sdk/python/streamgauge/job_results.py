@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from streamgauge.enums import JobOutcome, JobState, StatusOrigin
+from streamgauge.enums import ErrorCategory, JobOutcome, JobState, StatusOrigin
 from streamgauge.paging import AsyncPager, Page, Pager
 from streamgauge.results import LatestValue
 
@@ -136,6 +136,23 @@ class JobType:
     def id(self) -> str:
         """The last part of the name."""
         return self.name.partition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogError:
+    """An error by which failures are counted; reports name it (`error`). `number` stays the same.
+
+    `job_type_name` is that of the job types that have it, empty for all. `should_be_retried`: another try may help.
+    """
+
+    number: int
+    error: str
+    category: ErrorCategory
+    title: str
+    description: str
+    job_type_name: str
+    should_be_retried: bool
+    built_in: bool
 
 
 @dataclass(frozen=True, slots=True)

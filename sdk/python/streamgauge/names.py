@@ -20,6 +20,16 @@ def job_type_name(job_type: str) -> str:
     return f"jobTypes/{job_type}" if job_type and "/" not in job_type else job_type
 
 
+def metric_type_name(metric_type: str) -> str:
+    """Returns `metricTypes/power` for `power` and for `metricTypes/power`."""
+    return metric_type if "/" in metric_type else f"metricTypes/{metric_type}"
+
+
+def choice_name(metric_type: str, choice: str) -> str:
+    """Returns `metricTypes/power/choices/hall` for `hall` and for the full name."""
+    return choice if "/" in choice else f"{metric_type_name(metric_type)}/choices/{choice}"
+
+
 def token_name(token: str) -> str:
     """Returns `tokens/abc` for `abc` and for `tokens/abc`."""
     return token if "/" in token else f"tokens/{token}"

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack, overloa
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from streamgauge import _decode
+from streamgauge import ingests as _ingests
 from streamgauge._encode import enum_number, names, put_time
 from streamgauge.enums import CounterMode, TimeType, WindowUnit
+from streamgauge.ingests import Ingest, ReportedIngests
 from streamgauge.names import source_name
 from streamgauge.paging import AsyncPager, Page, Pager
 from streamgauge.resources import Source
@@ -256,6 +258,23 @@ class Sources:
         """
         return self.metrics(source, time_type=TimeType.LATEST, timeout=timeout, **question)
 
+    def report_ingests(self, ingests: Iterable[Ingest], *, timeout: float | None = None) -> ReportedIngests:
+        """Reports files on their way into sources, in as many requests as it takes; `timeout` counts for each.
+
+        Each request is stored whole or not at all, and tried again when the server cannot be reached; reported again
+        with equal content, an ingest changes nothing. When a request fails its error is raised; what was sent before
+        it stays. Unknown sources are registered, as by a write. InvalidArgumentError lists every wrong field.
+
+        Example:
+            >>> file = Ingest("landing", "orders-0001.csv", "ingested", end_time=datetime.now(UTC), file_size=120_400)
+            >>> client.sources.report_ingests([file]).created
+            1
+        """
+        done = ReportedIngests()
+        for request in _ingests.requests(ingests):
+            done = done.plus(self._stub.ReportIngests(request, timeout=timeout))
+        return done
+
 
 class AsyncSources:
     """`client.sources` of the asyncio client: the twin of `Sources`, with `await` and `async for`."""
@@ -386,3 +405,10 @@ class AsyncSources:
     async def latest(self, source: str, *, timeout: float | None = None, **question: Unpack[Question]) -> Latest:
         """Returns the newest value of every metric, whatever its age. See `Question`."""
         return await self.metrics(source, time_type=TimeType.LATEST, timeout=timeout, **question)
+
+    async def report_ingests(self, ingests: Iterable[Ingest], *, timeout: float | None = None) -> ReportedIngests:
+        """Reports files on their way into sources. See `Sources.report_ingests`."""
+        done = ReportedIngests()
+        for request in _ingests.requests(ingests):
+            done = done.plus(await self._stub.ReportIngests(request, timeout=timeout))
+        return done
