@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from tests.bench import assets, calls, collecting, imports, jobs, machine, postgres, ranges
+from tests.bench import assets, calls, collecting, imports, jobs, machine, plots, postgres, ranges
 from tests.bench.report import Measurement, table, write_json
 from tests.bench.session import ENGINES, FULL, POSTGRESQL, QUICK, SQLITE, Scale, Session
 
@@ -25,6 +25,8 @@ MEASURES: dict[Measure, tuple[str, ...]] = {
     ranges.growth: (ranges.GROWTH,),
     assets.emit_assets: (assets.EMIT,),
     assets.latest_assets: (assets.LATEST,),
+    plots.plot_month: (plots.PLOT,),
+    plots.report_runs: (plots.REPORT,),
     collecting.collecting: (collecting.CPU, collecting.POLL),
 }
 """Each measure with the names of what it finds."""

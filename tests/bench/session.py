@@ -49,6 +49,10 @@ class Scale:
     """Serial calls for the newest values of many assets, in each round."""
     collector_polls: int
     """Polls of a collector, ten seconds each."""
+    runs: int
+    """Runs of jobs that plots are of."""
+    report_batches: int
+    """Requests with 1,000 reports of runs, in each round."""
 
 
 FULL = Scale(
@@ -64,6 +68,8 @@ FULL = Scale(
     asset_rounds=3,
     latest_calls=20,
     collector_polls=6,
+    runs=10_000_000,
+    report_batches=10,
 )
 QUICK = Scale(
     call_rounds=5,
@@ -78,6 +84,8 @@ QUICK = Scale(
     asset_rounds=3,
     latest_calls=10,
     collector_polls=2,
+    runs=200_000,
+    report_batches=3,
 )
 
 
