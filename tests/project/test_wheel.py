@@ -28,6 +28,7 @@ SERVER_ONLY = (
     "numpy",
     "pandas",
     "pcodec",
+    "plotext",
     "prometheus_client",
     "pydantic_settings",
     "rich",

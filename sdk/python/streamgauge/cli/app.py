@@ -11,6 +11,7 @@ from streamgauge.cli.descriptors import descriptors
 from streamgauge.cli.examples import examples
 from streamgauge.cli.job_types import job_types
 from streamgauge.cli.jobs import jobs
+from streamgauge.cli.metric_types import metric_types
 from streamgauge.cli.metrics import latest, query, write
 from streamgauge.cli.server import server
 from streamgauge.cli.sources import sources
@@ -25,6 +26,7 @@ from streamgauge.cli.sources import sources
         "streamgauge latest sources/orders --output json",
         "streamgauge assets emit urn:x:orders rowCount=5 fresh=true",
         "streamgauge jobs status orders",
+        "streamgauge metric-types plot job-types --unit day --from -30d",
         "streamgauge query sources/orders --metric byteTotal --unit day --from -30d --show-grpcurl",
     ),
 )
@@ -40,7 +42,7 @@ def app() -> None:
     """
 
 
-for command in (sources, assets, jobs, job_types, write, query, latest, descriptors, server, demo):
+for command in (sources, assets, jobs, job_types, metric_types, write, query, latest, descriptors, server, demo):
     app.add_command(command)
 
 

@@ -160,10 +160,11 @@ def trend(values: Sequence[Any]) -> str:
     """Returns the sparkline of numbers and booleans, in characters that the output can show; nothing for texts."""
     if any(isinstance(value, str) for value in values):
         return ""
-    return sparkline.sparkline(values, ramp=sparkline.BLOCKS if _can_show(sparkline.BLOCKS) else sparkline.ASCII)
+    return sparkline.sparkline(values, ramp=sparkline.BLOCKS if can_show(sparkline.BLOCKS) else sparkline.ASCII)
 
 
-def _can_show(text: str) -> bool:
+def can_show(text: str) -> bool:
+    """Whether the standard output has these characters."""
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
