@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -193,6 +194,25 @@ def test_the_time_since_it_was_to_run_is_queue_time(server: testing.RunningServe
     )
     assert done.returncode == 0, done.stderr
     assert 100 <= totals(server, "queue_time_max", job_type="nightly")["queue_time_max"] < 160
+
+
+def test_a_command_that_is_stopped_is_a_canceled_run(server: testing.RunningServer, tmp_path: Path) -> None:
+    words = [
+        sys.executable,
+        str(EXAMPLE),
+        "--target",
+        server.target,
+        "--job",
+        "load",
+        "--",
+        "echo ready; exec sleep 60",
+    ]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert totals(server, "canceled_count", "total_count") == {"canceled_count": 1, "total_count": 1}
 
 
 def test_a_command_that_is_not_there_is_a_failed_run(server: testing.RunningServer, tmp_path: Path) -> None:

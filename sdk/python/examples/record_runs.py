@@ -172,34 +172,40 @@ class Command:
 
     def __init__(self, words: Sequence[str]) -> None:
         self._canceled = False
+        self._process: subprocess.Popen[bytes] | None = None
         self._tail = bytearray()
-        self._process = subprocess.Popen(  # one word is a line for the shell
-            words[0] if len(words) == 1 else list(words), shell=len(words) == 1, stderr=subprocess.PIPE
-        )
+        self._handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._process = subprocess.Popen(  # one word is a line for the shell
+                words[0] if len(words) == 1 else list(words), shell=len(words) == 1, stderr=subprocess.PIPE
+            )
+        except OSError:
+            self._restore()
+            raise
+        if self._canceled:
+            self._process.terminate()
         assert self._process.stderr is not None
         self._pump = threading.Thread(target=self._pass_on, args=(self._process.stderr,), daemon=True)
         self._pump.start()
 
     def wait(self) -> Ended:
         """Waits for the end. Ctrl-C, which the child gets too, and SIGTERM, which it is sent, make it canceled."""
-        before = signal.signal(signal.SIGTERM, self._stop)
-        try:
-            while True:
-                try:
-                    code = self._process.wait()
-                    break
-                except KeyboardInterrupt:
-                    self._canceled = True
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        assert self._process is not None
+        code = self._process.wait()
+        self._restore()
         self._pump.join(PUMP_SECONDS)
         canceled = self._canceled and code != 0
         tail = bytes(self._tail).decode("utf-8", "replace").strip()
         return Ended(128 - code if code < 0 else code, canceled, tail, "algorithm-unknown")
 
-    def _stop(self, *_: object) -> None:
+    def _stop(self, number: int, _: object) -> None:
         self._canceled = True
-        self._process.terminate()
+        if number == signal.SIGTERM and self._process is not None:
+            self._process.terminate()
+
+    def _restore(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def _pass_on(self, stream: IO[bytes]) -> None:
         descriptor = stream.fileno()
