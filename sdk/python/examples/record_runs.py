@@ -6,7 +6,7 @@ its setup is the task that prepares, its call the work, its teardown what cleans
 Ctrl-C ends, is CANCELED. Runs are counted by their job type, which is created when it is missing:
 
     streamgauge jobs list
-    metric type `job-types`: how many completed and failed in an hour, how long they took
+    streamgauge metric-types plot job-types --unit day
 
 What is recorded never fails for the sake of its report: a server that is away costs it some seconds and a warning.
 As a pytest plugin, with this file's directory on the PYTHONPATH: `pytest -p record_runs`.
