@@ -203,6 +203,20 @@ def test_a_chart_fits_the_terminal_and_has_no_colours_where_none_are_wanted(monk
 def test_a_single_window_stands_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     text = plot_drawing.draw(plot_of(PlotValue(T0, 5, 0)), Window("day"), width=60)
-    assert "2026-03-01" in text
-    assert "2026-03-03" in text
+    assert text.splitlines()[-1].strip() == "2026-03-02"
     assert "in total 5" in text
+
+
+def test_the_axis_names_beginnings_of_windows_the_first_and_the_last_among_them() -> None:
+    times = [time for time, _ in points(*range(10))]
+    assert plot_drawing.ticks_of(times, 4) == [times[0], times[3], times[6], times[9]]
+    assert plot_drawing.ticks_of(times[:2], 4) == times[:2]
+    assert plot_drawing.ticks_of(times[:1], 4) == times[:1]
+
+
+def test_the_scale_begins_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    for value in (100, 0):
+        text = plot_drawing.draw(plot_of(PlotValue(T0, value, 0), PlotValue(T0 + HOUR, value, 0)), Window("hour"))
+        labels = [float(line.partition("┤")[0]) for line in text.splitlines() if "┤" in line]
+        assert (labels[-1], labels[0]) == (0, value or 1)

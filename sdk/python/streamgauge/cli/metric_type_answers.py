@@ -52,7 +52,7 @@ def of_metric_type(metric_type: MetricType, choices: Sequence[MetricTypeChoice])
     notes = [text for text in (metric_type.description, f"filters of choices: {filters}") if text]
     listed = Table(
         (">CHOICE", "NAME", "TITLE", "FIELDS"),
-        [(human(one.number), one.id, one.title, human(one.fields)) for one in choices],
+        [(human(one.number), one.id, one.title, _fields(one)) for one in choices],
         [plural(len(choices), "choice")],
     )
     headers = (metric_type.name, "GROUP", "AGGREGATE", "UNITS", "", "TITLE")
@@ -88,6 +88,11 @@ def note_of_plot(plot: Plot) -> str:
     times = plot.times
     span = f", {human(times[0])} to {human(times[-1])}" if times else ""
     return f"{plot.metric_type}: {plural(len(times), 'window')} with values{span}, as of {human(plot.computed_at)}"
+
+
+def _fields(choice: MetricTypeChoice) -> str:
+    """Returns the fields that say something, for people."""
+    return human({name: value for name, value in choice.fields.items() if value or (value == 0 and value is not False)})
 
 
 def _rows(series: PlotSeries, plot: Plot) -> Iterator[tuple[str, ...]]:

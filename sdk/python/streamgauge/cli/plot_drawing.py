@@ -26,7 +26,7 @@ MIN_WIDTH = 40
 
 _MARKER = "braille"
 _GLYPHS = "─│┌┐└┘┤┬⠿"
-_TICKS = 5
+_MAX_TICKS, _TICK_WIDTH = 5, 20
 _LONGEST = {
     WindowUnit.HOUR: timedelta(hours=1),
     WindowUnit.DAY: timedelta(days=1),
@@ -83,6 +83,12 @@ def stretches(points: Sequence[tuple[datetime, float]], window: Window) -> Itera
     yield stretch
 
 
+def ticks_of(times: Sequence[datetime], most: int) -> list[datetime]:
+    """Returns the moments that are named below a chart: beginnings of windows, first and last among them."""
+    steps = min(most, len(times)) - 1
+    return [times[step * (len(times) - 1) // steps] for step in range(steps + 1)] if steps else [times[0]]
+
+
 def draw(plot: Plot, window: Window, *, width: int | None = None) -> str:
     """Returns the charts of a plot as text for a terminal, in colours unless the variable NO_COLOR is set."""
     columns = max(MIN_WIDTH, width or shutil.get_terminal_size().columns)
@@ -107,7 +113,9 @@ def _chart(lines: Sequence[Line], times: Sequence[datetime], window: Window, wid
     if first == last:  # a single window stands in the middle
         first, last = first - _LONGEST[WindowUnit(window.unit)], last + _LONGEST[WindowUnit(window.unit)]
     plotext.xlim(first.timestamp(), last.timestamp())
-    ticks = [first + (last - first) * step / (_TICKS - 1) for step in range(_TICKS)]
+    heights = [value for line in lines for _, value in line.points]
+    plotext.ylim(min(0, *heights), max(0, *heights) or 1)  # as of a sparkline: a small ripple stays small
+    ticks = ticks_of(times, min(_MAX_TICKS, width // _TICK_WIDTH))
     shape = "%m-%d %H:%M" if WindowUnit(window.unit) is WindowUnit.HOUR else "%Y-%m-%d"
     plotext.xticks([tick.timestamp() for tick in ticks], [tick.strftime(shape) for tick in ticks])
     text: str = plotext.build()
