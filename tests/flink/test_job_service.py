@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import grpc.aio
 import pytest
 from streamgauge.v1 import job_service_pb2 as pb
-from streamgauge.v1 import job_service_pb2_grpc
+from streamgauge.v1 import job_service_pb2_grpc, metric_type_service_pb2_grpc
+from streamgauge.v1 import metric_type_service_pb2 as types_pb
 from streamgauge_server.app import App
 from streamgauge_server.services.clusters import ClusterConfig, Clusters
 from streamgauge_server.settings import Settings
@@ -29,11 +30,16 @@ SECONDS = 60.0
 
 
 @pytest.fixture
-async def jobs(flink_cluster: FlinkCluster) -> AsyncIterator[Jobs]:
+async def channel(flink_cluster: FlinkCluster) -> AsyncIterator[grpc.aio.Channel]:
     settings = Settings(listen="127.0.0.1:0", database="sqlite://:memory:", collect=False)
     clusters = Clusters([ClusterConfig("real", "default", [flink_cluster.base_url])])
     async with App(settings, clusters=clusters) as app, grpc.aio.insecure_channel(app.address) as channel:
-        yield job_service_pb2_grpc.JobServiceStub(channel)
+        yield channel
+
+
+@pytest.fixture
+def jobs(channel: grpc.aio.Channel) -> Jobs:
+    return job_service_pb2_grpc.JobServiceStub(channel)
 
 
 async def status(jobs: Jobs, name: str) -> pb.GetJobStatusResponse:
@@ -142,3 +148,29 @@ async def test_an_unknown_run_of_a_cluster_that_was_restarted(flink_cluster: Fli
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await jobs.StopJob(pb.StopJobRequest(job="service-forgotten"))
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_runs_that_end_count_in_the_figures_of_their_job_type(
+    flink_cluster: FlinkCluster, channel: grpc.aio.Channel, jobs: Jobs
+) -> None:
+    await jobs.CreateJobType(pb.CreateJobTypeRequest(job_type_id="real", job_type=pb.JobType(type_name="real")))
+    lasted: list[int] = []
+    await flink_cluster.submit("figures-ends", rate=200, records=20)
+    await flink_cluster.submit("figures-fails", rate=200, failAt=20)
+    for name in ("figures-ends", "figures-fails"):
+        job = pb.Job(cluster="real", job_type="jobTypes/real")
+        await jobs.CreateJob(pb.CreateJobRequest(job_id=name, job=job))
+        answer = await until(lambda name=name: status(jobs, name), lambda answer: answer.job.run.final_figures)  # type: ignore[misc]
+        run = answer.job.run
+        lasted.append((run.end_time.ToMicroseconds() - run.start_time.ToMicroseconds()) // 1_000_000)
+    columns = ["completed_count", "failed_count", "total_count", "run_time_sum", "run_time_max", "queue_time_sum"]
+    request = types_pb.GetPlotDataRequest(name="metricTypes/job-types", columns=columns)
+    plot = await metric_type_service_pb2_grpc.MetricTypeServiceStub(channel).GetPlotData(request)
+    totals = {series.column.column: series.total.int64_value for series in plot.series if series.values}
+    assert totals == {
+        "completed_count": 1,
+        "failed_count": 1,
+        "total_count": 2,
+        "run_time_sum": lasted[0],  # of completed runs alone
+        "run_time_max": lasted[0],
+    }
