@@ -86,7 +86,7 @@ gen-check: $(GEN)/.ready ## Check that the generated code is what the protos gen
 # forks while asyncio is in gRPC needs grpcio 1.80.
 .PHONY: test-floor
 test-floor: $(FLOOR)/.ready ## Run the tests of the SDK at the lowest versions that pyproject.toml allows
-	$(FLOOR)/bin/python -m pytest -p no:cacheprovider tests/sdk tests/cli tests/unit \
+	$(FLOOR)/bin/python -m pytest -p no:cacheprovider tests/sdk tests/cli tests/unit/sdk \
 		--deselect tests/sdk/test_processes.py::test_a_child_forked_amid_asyncio_calls_is_told_and_can_use_the_sync_client
 
 ##@ Beyond make check
