@@ -197,6 +197,20 @@ def pg_cluster() -> Iterator[Postgres]:
         cluster.remove()
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty, migrated SQLite store, for others to be copied from."""
+    path = tmp_path_factory.mktemp("migrated") / "store.db"
+    _run(lambda: migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture
+def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
+    """The store URL of a migrated SQLite file of the test's own."""
+    return f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'store.db')}"
+
+
 @pytest.fixture
 def pg_url(pg_cluster: Postgres) -> Iterator[str]:
     """The store URL of a migrated PostgreSQL database of the test's own."""

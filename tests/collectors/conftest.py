@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +23,6 @@ from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.job_observer import JobObserver
 from streamgauge_server.services.job_watch import JobWatch
 from streamgauge_server.storage.jobs import JobFilter
-from streamgauge_server.storage.migrate import migrate
 from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.latest import LatestSample
 
@@ -142,13 +140,9 @@ def clock() -> FixedClock:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def store_url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+def store_url(request: pytest.FixtureRequest) -> str:
     """The URL of an empty, migrated store of the test's own."""
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("pg_url"))
-    url = f"sqlite:///{tmp_path}/store.db"
-    await migrate(url)
-    return url
+    return str(request.getfixturevalue("pg_url" if request.param == "postgresql" else "sqlite_url"))
 
 
 StartCollecting = Callable[..., Awaitable[Collecting]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
 
 import pytest
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MIN_MICROS, FixedClock
@@ -11,7 +10,6 @@ from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import Scalar, SubjectKind
 from streamgauge_server.storage.blocks import LatestRow, RequestRecord, SubjectWrite
-from streamgauge_server.storage.migrate import migrate
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
 from streamgauge_server.timeseries.block import decode, encode_row
@@ -35,13 +33,9 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def store_url(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+def store_url(engine: str, request: pytest.FixtureRequest) -> str:
     """The URL of an empty, migrated store of the test's own."""
-    if engine == "postgresql":
-        return str(request.getfixturevalue("pg_url"))
-    url = f"sqlite:///{tmp_path}/store.db"
-    await migrate(url)
-    return url
+    return str(request.getfixturevalue("pg_url" if engine == "postgresql" else "sqlite_url"))
 
 
 OpenStore = Callable[[], Awaitable[Store]]
