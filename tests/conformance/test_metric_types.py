@@ -8,7 +8,7 @@ from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.metric_types import Choice, Column, ColumnAggregate, Filter, Group, MetricTypeInfo
 from streamgauge_server.model.names import SubjectName
-from streamgauge_server.model.values import SubjectKind
+from streamgauge_server.model.values import MetricKind, SubjectKind, ValueType
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
 
@@ -89,11 +89,15 @@ async def test_what_has_values_goes_and_changes_only_if_forced(store: Store, obs
     await store.metric_types.create("t", INFO)
     main, _ = await choice(store), await choice(store, "dev")
     await store.metric_types.update("t", "builds", {"columns": INFO.columns[::-1]})
-    await observer.write(main.number, START, {1: 7})
+    declared = [("time_max", MetricKind.GAUGE, ValueType.NUMBER)]
+    kind = SubjectKind.METRIC_TYPE_CHOICE
+    metrics = await store.metrics.ensure("t", kind, declared, limits=Limits())
+    await observer.write(main.number, START, {metrics["time_max"].id: 7})
     types = store.metric_types
-    assert await refusal(types.update("t", "builds", {"columns": INFO.columns[:1]})) == Reason.METRIC_TYPE_IN_USE
+    assert await refusal(types.update("t", "builds", {"columns": INFO.columns[1:]})) == Reason.METRIC_TYPE_IN_USE
     other = (Column("time_max"), INFO.columns[1])
     assert await refusal(types.update("t", "builds", {"columns": other})) == Reason.METRIC_TYPE_IN_USE
+    await types.update("t", "builds", {"columns": INFO.columns[:1]})  # nobody has values of the other one
     await types.update("t", "builds", {"columns": INFO.columns, "title": "B"})
     assert await refusal(types.delete_choice("t", "builds", "main")) == Reason.METRIC_TYPE_IN_USE
     assert await refusal(types.delete("t", "builds")) == Reason.METRIC_TYPE_IN_USE
