@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from importlib import resources
 
 from alembic import command
@@ -18,6 +19,10 @@ _alembic = threading.Lock()
 """Alembic keeps the migration that runs in module variables, so a process runs one at a time."""
 
 
+_schema: list[str] = []
+"""The statements that make the newest schema, once the migrations have run in memory."""
+
+
 def _config() -> Config:
     config = Config()
     # `%` begins an interpolation in Alembic's configuration.
@@ -26,6 +31,7 @@ def _config() -> Config:
     return config
 
 
+@lru_cache(maxsize=1)
 def head_revision() -> str:
     """Returns the revision that this version of the software works with."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
@@ -45,6 +51,22 @@ def upgrade_connection(connection: Connection, revision: str = "head") -> None:
     config.attributes["connection"] = connection
     with _alembic:
         command.upgrade(config, revision)
+
+
+def create_in_memory(connection: Connection) -> None:
+    """Makes the newest schema in an empty SQLite database.
+
+    The migrations are run once in a process; what they made is made again by its own statements, in a twentieth of the
+    time. Every test of a program that uses a server in its process opens such a database.
+    """
+    if not _schema:
+        upgrade_connection(connection)
+        made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
+        _schema.extend(connection.exec_driver_sql(made).scalars())
+        return
+    for statement in _schema:
+        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql("INSERT INTO alembic_version (version_num) VALUES (?)", (head_revision(),))
 
 
 async def migrate(url: str, revision: str = "head") -> None:

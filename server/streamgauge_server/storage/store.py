@@ -20,7 +20,7 @@ from streamgauge_server.storage.job_types import JobTypes
 from streamgauge_server.storage.jobs import Jobs
 from streamgauge_server.storage.metric_types import MetricTypes
 from streamgauge_server.storage.metrics import Metrics
-from streamgauge_server.storage.migrate import current_revision, head_revision, upgrade_connection
+from streamgauge_server.storage.migrate import create_in_memory, current_revision, head_revision
 from streamgauge_server.storage.sources import Sources
 from streamgauge_server.storage.subjects import Subjects
 from streamgauge_server.storage.tokens import Tokens
@@ -95,7 +95,7 @@ class Store:
         database = await open_database(store_url, pool_size=pool_size)
         try:
             if store_url.in_memory:
-                await database.write(upgrade_connection)
+                await database.write(create_in_memory)
             else:
                 current, head = await database.read(current_revision), head_revision()
                 if current is None or current < head:

@@ -237,6 +237,17 @@ class TestMemory:
         assert await other.sources.count("t") == 0
         await other.close()
 
+    async def test_each_has_the_schema_and_the_rows_that_the_migrations_make(self, tmp_path: Path) -> None:
+        await migrate(f"sqlite:///{tmp_path}/a.db")
+        urls = [f"sqlite:///{tmp_path}/a.db", *["sqlite://:memory:"] * 2]
+        made = []
+        for url in urls:
+            store = await Store.open(url, clock=FixedClock(START))
+            assert isinstance(store._database, SqliteDatabase)
+            made.append(await store._database._writer.run(lambda link: sorted(link.driver.iterdump())))
+            await store.close()
+        assert made[0] == made[1] == made[2]
+
     async def test_they_cannot_be_migrated_from_outside(self) -> None:
         with pytest.raises(ValueError, match="memory"):
             await migrate("sqlite://:memory:")
