@@ -16,8 +16,9 @@ from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
-from streamgauge_server.storage.catalogs import Catalog, etag_of
+from streamgauge_server.storage.catalogs import Catalog
 from streamgauge_server.storage.database import Database
+from streamgauge_server.storage.etags import etag_of
 from streamgauge_server.storage.subjects import NewAsset, SubjectKey, register
 from streamgauge_server.storage.tables import URN_HEAD_LENGTH
 from streamgauge_server.storage.tenants import lock_tenant
@@ -170,7 +171,7 @@ def _asset(row: tables.AnyRow) -> Asset:
         urn=row.urn,
         platform=row.platform,
         labels=dict(sorted(row.labels.items())),
-        etag=etag_of(row),
+        etag=etag_of(row.subject_id, row.revision),
         create_time=row.create_time,
         update_time=row.update_time,
     )

@@ -13,16 +13,12 @@ from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.database import Database
+from streamgauge_server.storage.etags import check_etag
 from streamgauge_server.storage.tenants import lock_tenant
 
 
 class Entry(Protocol):
     """What every entry has."""
-
-    @property
-    def id(self) -> str:
-        """The last part of the subject's resource name."""
-        ...
 
     @property
     def etag(self) -> str:
@@ -75,13 +71,13 @@ class Catalog(Generic[E]):
 
     def missing(self, id: str) -> DomainError:
         """Returns the error of an entry that is not there."""
-        name = str(SubjectName(self._kind, id))
+        name = self._resource(id)
         return DomainError(self._not_found, f"there is no {name}", metadata={"name": name})
 
     def check_new(self, connection: Connection, tenant: str, id: str) -> None:
         """Raises DomainError, of the reason `already_exists`, where there is an entry."""
         if self.find(connection, tenant, id) is not None:
-            name = str(SubjectName(self._kind, id))
+            name = self._resource(id)
             raise DomainError(self._already_exists, f"{name} exists already", metadata={"name": name})
 
     def entries(self, connection: Connection, query: Select[Any]) -> list[E]:
@@ -118,7 +114,7 @@ class Catalog(Generic[E]):
         def work(connection: Connection) -> E:
             if follow is not None:
                 lock_tenant(connection, tenant)
-            self._check_etag(self.get(connection, tenant, id, lock=True), etag)
+            check_etag(self._resource(id), self.get(connection, tenant, id, lock=True).etag, etag)
             connection.execute(
                 update(t)
                 .where(t.c.tenant == tenant, t.c.name == id)
@@ -153,7 +149,7 @@ class Catalog(Generic[E]):
                 .order_by(rows.c.subject_id)
                 .with_for_update()
             )
-            self._check_etag(self.get(connection, tenant, id, lock=True), etag)
+            check_etag(self._resource(id), self.get(connection, tenant, id, lock=True).etag, etag)
             statement = delete(s).where(*of_entry)
             if around is None:
                 connection.execute(statement)
@@ -164,16 +160,5 @@ class Catalog(Generic[E]):
 
         await self._database.write(work)
 
-    def _check_etag(self, entry: E, etag: str) -> None:
-        if etag and etag != entry.etag:
-            name = str(SubjectName(self._kind, entry.id))
-            raise DomainError(
-                Reason.ETAG_MISMATCH,
-                f"{name} has changed: its etag is {entry.etag}, not {etag}",
-                metadata={"name": name, "etag": entry.etag},
-            )
-
-
-def etag_of(row: tables.AnyRow) -> str:
-    """Returns the etag of an entry: of this subject, in this revision."""
-    return f"{row.subject_id:x}-{row.revision:x}"
+    def _resource(self, id: str) -> str:
+        return str(SubjectName(self._kind, id))

@@ -6,7 +6,7 @@ from sqlalchemy import and_, select
 
 from streamgauge_server.model.jobs import Job
 from streamgauge_server.storage import tables
-from streamgauge_server.storage.catalogs import etag_of
+from streamgauge_server.storage.etags import etag_of
 from streamgauge_server.storage.job_run_rows import RUN_COLUMNS, read_run
 
 _RUN = "run_"
@@ -32,7 +32,7 @@ def read_job(row: tables.AnyRow) -> Job:
         cluster=row.cluster,
         job_type=row.job_type or "",
         labels=dict(sorted(row.labels.items())),
-        etag=etag_of(row),
+        etag=etag_of(row.subject_id, row.revision),
         create_time=row.create_time,
         update_time=row.update_time,
         run=read_run(row, prefix=_RUN) if row._mapping.get(f"{_RUN}id") is not None else None,

@@ -14,6 +14,7 @@ from streamgauge_server.model.jobs import JOB_TYPE_CHANGEABLE, JobType
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database
+from streamgauge_server.storage.etags import check_etag, etag_of
 from streamgauge_server.storage.tenants import lock_tenant
 
 _t = tables.job_types.c
@@ -126,13 +127,7 @@ class JobTypes:
         def work(connection: Connection) -> JobType:
             lock_tenant(connection, tenant)
             current = _get(connection, tenant, id)
-            if etag and etag != current.etag:
-                name = _resource(id)
-                raise DomainError(
-                    Reason.ETAG_MISMATCH,
-                    f"{name} has changed: its etag is {current.etag}, not {etag}",
-                    metadata={"name": name, "etag": current.etag},
-                )
+            check_etag(_resource(id), current.etag, etag)
             type_name, version = changes.get("type_name", current.type_name), changes.get("version", current.version)
             _check_version(connection, tenant, id, type_name, version)
             connection.execute(
@@ -202,7 +197,7 @@ def _job_type(row: tables.AnyRow) -> JobType:
         id=row.name,
         number=row.id,
         **{name: getattr(row, name) for name in JOB_TYPE_CHANGEABLE},
-        etag=f"{row.id:x}-{row.revision:x}",
+        etag=etag_of(row.id, row.revision),
         create_time=row.create_time,
         update_time=row.update_time,
     )

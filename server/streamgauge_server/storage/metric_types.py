@@ -27,6 +27,7 @@ from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database
+from streamgauge_server.storage.etags import check_etag, etag_of
 from streamgauge_server.storage.subjects import SubjectKey, register
 from streamgauge_server.storage.tenants import lock_tenant
 from streamgauge_server.timeseries.latest import decode_latest
@@ -105,7 +106,7 @@ class MetricTypes:
         def work(connection: Connection) -> MetricTypeInfo:
             lock_tenant(connection, tenant)
             current = _get(connection, tenant, name)
-            _check_etag(current, etag)
+            check_etag(f"metricTypes/{name}", current.etag, etag)
             columns = changes.get("columns", current.columns)
             aggregates = {column.name: column.aggregate for column in columns}
             lost = [column.name for column in current.columns if aggregates.get(column.name) != column.aggregate]
@@ -132,7 +133,7 @@ class MetricTypes:
         def work(connection: Connection) -> None:
             lock_tenant(connection, tenant)
             current = _get(connection, tenant, name)
-            _check_etag(current, etag)
+            check_etag(f"metricTypes/{name}", current.etag, etag)
             choices = connection.scalars(select(_c.subject_id).where(_c.metric_type_id == current.number)).all()
             _remove(connection, tenant, choices, f"metricTypes/{name}", force=force)
             connection.execute(delete(tables.metric_types).where(_t.id == current.number))
@@ -294,7 +295,7 @@ def _info(row: tables.AnyRow) -> MetricTypeInfo:
         tuple(Group(**each) for each in row.groups),
         tuple(Column(**{**each, "aggregate": ColumnAggregate(each["aggregate"])}) for each in row.columns),
         number=row.id,
-        etag=f"{row.id:x}-{row.revision:x}",
+        etag=etag_of(row.id, row.revision),
         create_time=row.create_time,
         update_time=row.update_time,
     )
@@ -312,16 +313,6 @@ def _stored(value: Any) -> Any:
 
 def _choice_subject(metric_type: str, id: str) -> SubjectName:
     return SubjectName(SubjectKind.METRIC_TYPE_CHOICE, f"{metric_type}/{id}")
-
-
-def _check_etag(current: MetricTypeInfo, etag: str) -> None:
-    if etag and etag != current.etag:
-        name = f"metricTypes/{current.name}"
-        raise DomainError(
-            Reason.ETAG_MISMATCH,
-            f"{name} has changed: its etag is {current.etag}, not {etag}",
-            metadata={"name": name, "etag": current.etag},
-        )
 
 
 def _not_found(name: str) -> DomainError:

@@ -28,6 +28,7 @@ from streamgauge_server.model.values import (
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database
+from streamgauge_server.storage.etags import check_etag, etag_of
 from streamgauge_server.storage.tenants import TenantCounts, lock_tenant
 
 CATALOG_VERSION = 2
@@ -201,13 +202,7 @@ class Metrics:
         def work(connection: Connection) -> MetricDescriptor:
             t = tables.metrics
             current = _get(connection, tenant, kind, metric, lock=True)
-            if etag and etag != current.etag:
-                name = descriptor_name(kind, metric)
-                raise DomainError(
-                    Reason.ETAG_MISMATCH,
-                    f"{name} has changed: its etag is {current.etag}, not {etag}",
-                    metadata={"name": name, "etag": current.etag},
-                )
+            check_etag(descriptor_name(kind, metric), current.etag, etag)
             values = {_column(field): _stored(value) for field, value in changes.items()}
             connection.execute(
                 update(t).where(t.c.id == current.id).values(**values, revision=t.c.revision + 1, update_time=now)
@@ -349,7 +344,7 @@ def _descriptor(row: tables.AnyRow) -> MetricDescriptor:
         max_value=row.max_value,
         direction=Direction(row.direction),
         built_in=row.built_in,
-        etag=f"{row.id:x}-{row.revision:x}",
+        etag=etag_of(row.id, row.revision),
         create_time=row.create_time,
         update_time=row.update_time,
     )

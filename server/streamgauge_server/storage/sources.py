@@ -16,8 +16,9 @@ from streamgauge_server.model.metric_types import FigureType
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import tables
-from streamgauge_server.storage.catalogs import Catalog, etag_of
+from streamgauge_server.storage.catalogs import Catalog
 from streamgauge_server.storage.database import Database
+from streamgauge_server.storage.etags import etag_of
 from streamgauge_server.storage.figure_updating import drop_choice
 from streamgauge_server.storage.subjects import SubjectKey, register
 from streamgauge_server.storage.tenants import lock_tenant
@@ -177,7 +178,7 @@ def _source(row: tables.AnyRow) -> Source:
         display_name=row.display_name,
         connector_class=row.connector_class,
         labels=dict(sorted(row.labels.items())),
-        etag=etag_of(row),
+        etag=etag_of(row.subject_id, row.revision),
         create_time=row.create_time,
         update_time=row.update_time,
     )
