@@ -10,12 +10,14 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 from streamgauge.v1 import job_service_pb2 as pb
 from streamgauge.v1 import metrics_service_pb2
+from streamgauge_server.internal.page_token_pb2 import PageToken
 from streamgauge_server.model.clock import FixedClock
+from streamgauge_server.services.page_tokens import token_for
 
 from tests.rpc.job_messages import DASHED, JID, create, get, report, runs_of, state_name, state_of, status, tell
 from tests.rpc.messages import NOW, SECOND, micros, row, write
 from tests.rpc.serving import Stubs, invalid, refused
-from tests.rpc.test_sources import damaged
+from tests.rpc.test_sources import damaged, decoded
 
 HOSTILE = [
     "a/b?c#d% &=+",
@@ -29,6 +31,13 @@ HOSTILE = [
     "a\nb",
     "%_*",
 ]
+
+
+def with_number(token: str, position: int, number: int) -> str:
+    """Returns a page token that somebody built who knows the format, with a number in place of a part of its key."""
+    forged = PageToken.FromString(decoded(token))
+    forged.after[position] = str(number)
+    return token_for(forged.request_digest, forged.after)
 
 
 async def listed(stubs: Stubs, **fields: Any) -> list[str]:
@@ -201,7 +210,7 @@ class TestList:
         for bad in ({}, {"cluster": "d"}, {"cluster": "c", "active_only": True}, {"cluster": "c", "states": [4]}):
             with invalid("PAGE_TOKEN_MISMATCH"):
                 await listed(stubs, page_token=token, **bad)
-        for broken in damaged(token):
+        for broken in (*damaged(token), with_number(token, 0, 10**30)):
             with invalid("PAGE_TOKEN_MISMATCH"):
                 await listed(stubs, cluster="c", page_token=broken)
 
@@ -216,7 +225,8 @@ class TestRuns:
         assert [run.ordinal for run in answer.runs] == [6, 5]
         rest = await runs_of(stubs, page_token=answer.next_page_token)
         assert [run for run, _ in rest] == ["r3", "r2", "r1", "r0"]
-        for broken in damaged(answer.next_page_token):
+        token = answer.next_page_token
+        for broken in (*damaged(token), *[with_number(token, 0, number) for number in (10**30, 2**31, 0, -1)]):
             with invalid("PAGE_TOKEN_MISMATCH"):
                 await runs_of(stubs, page_token=broken)
 

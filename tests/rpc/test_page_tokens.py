@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from streamgauge_server.model.errors import DomainError, Reason
-from streamgauge_server.services.page_tokens import page_size_of, request_digest, token_after, token_for
+from streamgauge_server.services.page_tokens import (
+    cut_page,
+    number_in,
+    page_size_of,
+    request_digest,
+    token_after,
+    token_for,
+)
 
 DIGEST = request_digest("ListThings", "a")
 
@@ -62,3 +69,27 @@ def test_a_token_of_other_arguments_or_of_another_shape_is_a_mismatch() -> None:
 @given(st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
 def test_different_arguments_have_different_digests(left: list[str], right: list[str]) -> None:
     assert (request_digest(*left) == request_digest(*right)) == (left == right)
+
+
+@pytest.mark.parametrize(("rows", "page", "last"), [([], [], None), ([1, 2], [1, 2], None), ([1, 2, 3], [1, 2], "2")])
+def test_a_row_beyond_the_page_makes_a_token_of_the_last_one_on_it(
+    rows: list[int], page: list[int], last: str | None
+) -> None:
+    found, token = cut_page(rows, 2, DIGEST, lambda row: [str(row)])
+    assert found == page
+    assert token == ("" if last is None else token_for(DIGEST, [last]))
+
+
+@given(st.integers(-(2**63) + 1, 2**63 - 1))
+def test_a_number_comes_back_from_a_key(number: int) -> None:
+    assert number_in(str(number)) == number
+
+
+@pytest.mark.parametrize(
+    "key", ["", "x", "1.0", " 1", "1_0", "+1", "٣", str(2**63), str(-(2**63)), "9" * 5_000, "11", "-1"]
+)
+def test_what_is_no_number_within_its_bounds_is_a_mismatch(key: str) -> None:
+    with pytest.raises(DomainError) as caught:
+        number_in(key, smallest=0, largest=10, field="cursor")
+    assert caught.value.reason is Reason.PAGE_TOKEN_MISMATCH
+    assert caught.value.metadata == {"field": "cursor"}

@@ -292,6 +292,7 @@ def damaged(token: str) -> list[str]:
         PageToken(request_digest=digest, after=[]),
         PageToken(request_digest=digest, after=["\0"] * len(genuine.after)),
         PageToken(request_digest=digest, after=["x" * 100_000] * len(genuine.after)),
+        PageToken(request_digest=digest, after=["9" * 5_000] * len(genuine.after)),
         PageToken(request_digest=digest, after=[*genuine.after, "more"]),
         PageToken(request_digest=digest, after=["'; DROP TABLE sources"] * len(genuine.after)),
         PageToken(request_digest=digest[:-1], after=genuine.after),

@@ -40,12 +40,12 @@ from streamgauge_server.services.metrics_query import MetricsQuery, Question
 from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
 from streamgauge_server.services.page_tokens import (
+    cut_page,
     damaged_token,
     page_size_of,
     page_size_problems,
     request_digest,
     token_after,
-    token_for,
 )
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -189,12 +189,10 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
         digest = request_digest("ListMetricDescriptors", str(request.subject_kind))
         after = token_after(request.page_token, digest, keys=2)
         found = await self._descriptors.list(current_caller(), kind, _after(after), page_size + 1)
-        page = found[:page_size]
-        more = len(found) > page_size
-        last = [str(int(page[-1].kind_of_subject)), page[-1].metric] if more else []
+        page, token = cut_page(found, page_size, digest, lambda last: [str(int(last.kind_of_subject)), last.metric])
         return pb.ListMetricDescriptorsResponse(
             metric_descriptors=[convert.descriptor_message(descriptor) for descriptor in page],
-            next_page_token=token_for(digest, last) if more else "",
+            next_page_token=token,
         )
 
     async def GetMetricDescriptor(  # noqa: N802

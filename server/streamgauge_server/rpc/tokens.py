@@ -14,7 +14,7 @@ from streamgauge_server.model.errors import invalid_field
 from streamgauge_server.model.names import id_problem
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc.context import current_caller
-from streamgauge_server.services.page_tokens import damaged_token, page_size_of, request_digest, token_after, token_for
+from streamgauge_server.services.page_tokens import number_in, page_size_of, request_digest, token_after, token_for
 from streamgauge_server.services.tokens import Tokens
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -62,9 +62,7 @@ def _after(page_token: str, digest: bytes) -> tuple[int, str] | None:
     after = token_after(page_token, digest, keys=2)
     if not after:
         return None
-    if not after[0].isdecimal() or len(after[0]) > 18:
-        raise damaged_token()
-    return int(after[0]), after[1]
+    return number_in(after[0], smallest=0), after[1]
 
 
 def _token_message(token: Token) -> pb.Token:

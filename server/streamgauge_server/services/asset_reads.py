@@ -21,7 +21,7 @@ from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
 from streamgauge_server.services.page_tokens import (
-    damaged_token,
+    number_in,
     page_size_of,
     page_size_problems,
     request_digest,
@@ -239,13 +239,7 @@ def _position(keys: tuple[str, ...], start: int, end: int) -> Position:
     """Returns where the page with the keys of its token begins."""
     if not keys:
         return Position(start)
-    try:
-        position = Position(int(keys[0]), int(keys[1]) if keys[1] else None)
-    except ValueError as error:
-        raise damaged_token() from error
-    if not start <= position.time <= end:
-        raise damaged_token()
-    return position
+    return Position(number_in(keys[0], smallest=start, largest=end), number_in(keys[1]) if keys[1] else None)
 
 
 def _token_keys(position: Position) -> tuple[str, str]:

@@ -16,12 +16,12 @@ from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.labels import label_filter, label_filter_problems, label_problems
 from streamgauge_server.services.page_tokens import (
+    cut_page,
     damaged_token,
     page_size_of,
     page_size_problems,
     request_digest,
     token_after,
-    token_for,
 )
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.storage.assets import NewAsset, page_key
@@ -116,9 +116,8 @@ class AssetCatalog:
             limit=size + 1,
         )
         total = await assets.count(caller.tenant, platform=only.platform, urn_prefix=only.urn_prefix, labels=labels)
-        page = found[:size]
-        more = len(found) > size
-        return AssetPage(page, token_for(digest, page_key(page[-1])) if more else "", total)
+        page, token = cut_page(found, size, digest, page_key)
+        return AssetPage(page, token, total)
 
     async def update(
         self,

@@ -12,18 +12,16 @@ from streamgauge_server.model.names import MAX_NAME_BYTES, id_problem, text_prob
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.job_types import READ, WRITE
 from streamgauge_server.services.page_tokens import (
-    damaged_token,
+    cut_page,
+    number_in,
     page_size_of,
     page_size_problems,
     request_digest,
     token_after,
-    token_for,
 )
 from streamgauge_server.storage.store import Store
 
 MAX_DESCRIPTION_BYTES = 4_096
-_DIGITS = 19
-"""Numbers with fewer digits than this fit into 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +85,12 @@ class JobErrors:
             caller.tenant, category=category, built_in_only=built_in_only, after=after, limit=size + 1
         )
         total = await self._store.job_errors.count(caller.tenant, category=category, built_in_only=built_in_only)
-        page = errors[:size]
-        return ErrorPage(page, _token(digest, page[-1]) if len(errors) > size else "", total)
+        page, token = cut_page(errors, size, digest, _key)
+        return ErrorPage(page, token, total)
 
 
-def _token(digest: bytes, last: ErrorInfo) -> str:
-    return token_for(digest, ["built in" if last.built_in else "", str(last.number)])
+def _key(error: ErrorInfo) -> Sequence[str]:
+    return ["built in" if error.built_in else "", str(error.number)]
 
 
 def _after(key: Sequence[str]) -> ErrorInfo | None:
@@ -100,6 +98,4 @@ def _after(key: Sequence[str]) -> ErrorInfo | None:
     if not key:
         return None
     built_in, number = key
-    if not (number.isascii() and number.isdecimal() and len(number) < _DIGITS):
-        raise damaged_token()
-    return ErrorInfo(int(number), "", ErrorCategory.SYSTEM, built_in=bool(built_in))
+    return ErrorInfo(number_in(number, smallest=0), "", ErrorCategory.SYSTEM, built_in=bool(built_in))

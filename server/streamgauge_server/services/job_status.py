@@ -19,6 +19,7 @@ from streamgauge_server.services.jobs import JobCatalog, as_observed
 from streamgauge_server.services.latest import LatestMetric, LatestReader
 from streamgauge_server.services.page_tokens import (
     damaged_token,
+    number_in,
     page_size_problems,
     request_digest,
     token_after,
@@ -250,6 +251,6 @@ def _exception_key(token: tuple[str, ...]) -> tuple[int, str] | None:
     if not token:
         return None
     _, time, fingerprint = token
-    if not time.removeprefix("-").isdecimal() or "\0" in fingerprint:
+    if "\0" in fingerprint:
         raise damaged_token()
-    return int(time), fingerprint
+    return number_in(time), fingerprint

@@ -12,12 +12,12 @@ from streamgauge_server.model.jobs import JobType
 from streamgauge_server.model.names import MAX_NAME_BYTES, id_problem, text_problem
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.page_tokens import (
+    cut_page,
     damaged_token,
     page_size_of,
     page_size_problems,
     request_digest,
     token_after,
-    token_for,
 )
 from streamgauge_server.storage.store import Store
 
@@ -113,8 +113,8 @@ class JobTypes:
         total = await self._store.job_types.count(
             caller.tenant, type_name=type_name, version=version, active_only=active_only
         )
-        page = found[:size]
-        return JobTypePage(page, token_for(digest, [page[-1].id]) if len(found) > size else "", total)
+        page, token = cut_page(found, size, digest, lambda job_type: [job_type.id])
+        return JobTypePage(page, token, total)
 
     async def update(
         self, caller: Caller, name: str, changes: Mapping[str, Any], etag: str, problems: Sequence[Violation] = ()

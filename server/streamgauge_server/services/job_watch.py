@@ -14,7 +14,7 @@ from streamgauge_server.model.jobs import StateChange
 from streamgauge_server.model.names import parse_subject
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.services.auth import require_scope
-from streamgauge_server.services.page_tokens import damaged_token, request_digest, token_after, token_for
+from streamgauge_server.services.page_tokens import number_in, request_digest, token_after, token_for
 from streamgauge_server.storage.jobs import JobFilter, page_key
 from streamgauge_server.storage.store import Store
 
@@ -118,9 +118,8 @@ class JobWatch:
         if not after:
             return _Begin(last, FIRST if include_current else None)
         told, start, id_ = after
-        if not told.isdecimal() or int(told) > last or (start and not start.removeprefix("-").isdecimal()):
-            raise damaged_token("cursor")
-        seq = int(told)
+        seq = number_in(told, smallest=0, largest=last, field="cursor")
+        position = (number_in(start, field="cursor"), id_) if start else None
         oldest = await self._store.job_runs.oldest_seq(tenant)
         if seq < oldest - 1:
             raise DomainError(
@@ -128,7 +127,7 @@ class JobWatch:
                 "changes after this cursor are not kept any more: watch anew, from the present state on",
                 metadata={"oldest_cursor": _cursor(digest, oldest - 1)},
             )
-        return _Begin(seq, (int(start), id_) if start else None)
+        return _Begin(seq, position)
 
     async def _current(
         self, tenant: str, ids: frozenset[str], after: PageKey

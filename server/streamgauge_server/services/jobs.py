@@ -17,12 +17,13 @@ from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.job_types import job_type_id, type_id
 from streamgauge_server.services.labels import label_filter, label_filter_problems, label_problems
 from streamgauge_server.services.page_tokens import (
+    cut_page,
     damaged_token,
+    number_in,
     page_size_of,
     page_size_problems,
     request_digest,
     token_after,
-    token_for,
 )
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.storage.jobs import JobFilter, page_key
@@ -30,6 +31,8 @@ from streamgauge_server.storage.store import Store
 
 READ, WRITE = "read:jobs", "write:jobs"
 MAX_JOB_NAME = 255
+
+_LARGEST_ORDINAL = 2**31 - 1
 
 JOB_PREFIX = COLLECTIONS[SubjectKind.JOB] + "/"
 
@@ -167,11 +170,7 @@ class JobCatalog:
         found = await self._store.jobs.list(caller.tenant, only, after=after, limit=size + 1)
         counts = await self._store.jobs.state_counts(caller.tenant, only)
         clusters = await self._store.collectors.statuses(caller.tenant)
-        page = found[:size]
-        token = ""
-        if len(found) > size:
-            start, id_ = page_key(page[-1])
-            token = token_for(digest, [str(start), id_])
+        page, token = cut_page(found, size, digest, lambda job: [str(part) for part in page_key(job)])
         polled = _polled(clusters)
         observed = [
             job if job.run is None else replace(job, run=as_observed(job.run, polled.get(job.run.cluster)))
@@ -221,15 +220,12 @@ class JobCatalog:
         size = page_size_of(page_size)
         digest = request_digest("ListJobRuns", job)
         after = token_after(page_token, digest, keys=1)
-        if after and not after[0].isdecimal():
-            raise damaged_token()
         found = await self._store.job_runs.of_job(
             (await self.resolve(caller, job)).number,
-            after_ordinal=int(after[0]) if after else None,
+            after_ordinal=number_in(after[0], smallest=1, largest=_LARGEST_ORDINAL) if after else None,
             limit=size + 1,
         )
-        page = found[:size]
-        token = token_for(digest, [str(page[-1].ordinal)]) if len(found) > size else ""
+        page, token = cut_page(found, size, digest, lambda run: [str(run.ordinal)])
         return await self._observed(caller, page), token
 
     async def _observed(self, caller: Caller, runs: Sequence[JobRun]) -> list[JobRun]:
@@ -296,6 +292,6 @@ def _list_key(token: tuple[str, ...]) -> tuple[int, str] | None:
     if not token:
         return None
     start, id_ = token
-    if not start.removeprefix("-").isdecimal() or id_problem(id_):
+    if id_problem(id_):
         raise damaged_token()
-    return int(start), id_
+    return number_in(start), id_

@@ -9,7 +9,7 @@ from typing import Any
 from streamgauge_server.model.entities import Caller, Source
 from streamgauge_server.model.errors import Violation, invalid
 from streamgauge_server.model.job_errors import ErrorInfo
-from streamgauge_server.model.jobs import JobType
+from streamgauge_server.model.jobs import JOB_TYPE_CHANGEABLE, JobType
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.metric_types import Choice, FigureType, MetricTypeInfo
 from streamgauge_server.model.names import id_problem
@@ -17,19 +17,18 @@ from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.metric_type_rules import MAX_FILTERS, choice_ids, choice_problems, type_id
 from streamgauge_server.services.metric_types import READ, WRITE, MetricTypes, custom_id
 from streamgauge_server.services.page_tokens import (
-    damaged_token,
+    cut_page,
+    number_in,
     page_size_of,
     page_size_problems,
     request_digest,
     token_after,
-    token_for,
 )
 from streamgauge_server.services.plot_values import choice_subject
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.storage.store import Store
 
 _AT_ONCE = 1_000
-_LARGEST_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +73,11 @@ class MetricTypeChoices:
             raise invalid(problems)
         size = page_size_of(page_size)
         digest = request_digest("GetMetricType", name, *sorted(f"{key}={value}" for key, value in wanted.items()))
-        after = _number_of(token_after(page_token, digest, keys=1))
+        last = token_after(page_token, digest, keys=1)
+        after = number_in(last[0], smallest=0) if last else 0
         found, total = await self._found(caller.tenant, metric_type, wanted, after, size + 1)
-        page = found[:size]
-        return ChoicePage(
-            metric_type, page, token_for(digest, [str(page[-1].number)]) if len(found) > size else "", total
-        )
+        page, token = cut_page(found, size, digest, lambda choice: [str(choice.number)])
+        return ChoicePage(metric_type, page, token, total)
 
     async def create(
         self, caller: Caller, parent: str, id: str, title: str, fields: Mapping[str, Any]
@@ -154,14 +152,6 @@ def _wanted(metric_type: MetricTypeInfo, filters: Sequence[str]) -> tuple[dict[s
     return wanted, problems
 
 
-def _number_of(after: Sequence[str]) -> int:
-    if not after:
-        return 0
-    if not after[0].isascii() or not after[0].isdecimal() or int(after[0][:20]) > _LARGEST_NUMBER:
-        raise damaged_token()
-    return int(after[0])
-
-
 def _has(choice: Choice, wanted: Mapping[str, str]) -> bool:
     return all(_text(_field(choice, param)) == value for param, value in wanted.items())
 
@@ -183,27 +173,14 @@ def _text(value: Any) -> str | None:
     return repr(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
-_JOB_TYPE_FIELDS = (
-    "version",
-    "title",
-    "description",
-    "category",
-    "author_name",
-    "author_url",
-    "is_active",
-    "is_system",
-    "is_paused",
-    "is_published",
-    "is_long_running",
-    "is_operational",
-    "icon_code",
-)
+_TOLD_OTHERWISE = ("type_name", "unmet_resources")
+"""Fields of a job type that its choice has under another name, or as nothing where they are empty."""
 
 
 def _of_job_type(job_type: JobType) -> Choice:
     fields = {
         "name": job_type.type_name,
-        **{field: getattr(job_type, field) for field in _JOB_TYPE_FIELDS},
+        **{field: getattr(job_type, field) for field in JOB_TYPE_CHANGEABLE if field not in _TOLD_OTHERWISE},
         "unmet_resources": job_type.unmet_resources or None,
     }
     return Choice("", job_type.id, job_type.number, job_type.title or job_type.type_name, fields)

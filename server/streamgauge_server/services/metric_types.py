@@ -14,13 +14,7 @@ from streamgauge_server.model.names import id_problem
 from streamgauge_server.model.values import NUMERIC, MetricKind, SubjectKind, ValueType
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.metric_type_rules import type_id, type_problems
-from streamgauge_server.services.page_tokens import (
-    damaged_token,
-    page_size_of,
-    request_digest,
-    token_after,
-    token_for,
-)
+from streamgauge_server.services.page_tokens import cut_page, damaged_token, page_size_of, request_digest, token_after
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.storage.store import Store
 
@@ -69,8 +63,8 @@ class MetricTypes:
         custom = await self._store.metric_types.list(caller.tenant, after=last, limit=size + 1)
         total = len(BUILT_IN) + await self._store.metric_types.count(caller.tenant)
         found = [*built_in, *custom]
-        page = found[:size]
-        return MetricTypePage(page, token_for(digest, [page[-1].name]) if len(found) > size else "", total)
+        page, token = cut_page(found, size, digest, lambda metric_type: [metric_type.name])
+        return MetricTypePage(page, token, total)
 
     async def get(self, caller: Caller, id: str) -> MetricTypeInfo:
         """Returns a metric type by id. The caller's scope is for the caller of this to check.

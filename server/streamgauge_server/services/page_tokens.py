@@ -5,15 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
 from streamgauge_server.internal.page_token_pb2 import PageToken
 from streamgauge_server.model.errors import DomainError, Reason, Violation, invalid
+from streamgauge_server.model.values import INT64_MAX
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
+
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
+
+T = TypeVar("T")
 
 
 def page_size_problems(requested: int) -> list[Violation]:
@@ -42,6 +49,17 @@ def request_digest(*arguments: str) -> bytes:
     return digest.digest()[:16]
 
 
+def cut_page(
+    found: Sequence[T], size: int, digest: bytes, key: Callable[[T], Sequence[str]]
+) -> tuple[Sequence[T], str]:
+    """Returns a page of up to `size` rows, and the token of the next page, empty on the last one.
+
+    `found` has one row more where there is a next page; `key` is the sort key of a row.
+    """
+    page = found[:size]
+    return page, token_for(digest, key(page[-1])) if len(found) > size else ""
+
+
 def token_for(digest: bytes, after: Sequence[str]) -> str:
     """Returns the token of the page after the row with sort key `after`, one entry per key column."""
     message = PageToken(request_digest=digest, after=after)
@@ -65,6 +83,17 @@ def token_after(token: str, digest: bytes, *, keys: int, field: str = "page_toke
     if len(message.after) != keys:
         raise damaged_token(field)
     return tuple(message.after)
+
+
+def number_in(key: str, *, smallest: int = -INT64_MAX, largest: int = INT64_MAX, field: str = "page_token") -> int:
+    """Returns an entry of a sort key that is a number. A token may be forged, so it is as bounded as its column.
+
+    Raises:
+        DomainError: PAGE_TOKEN_MISMATCH when it is no number, or out of bounds.
+    """
+    if not _NUMBER.fullmatch(key) or not smallest <= int(key) <= largest:
+        raise damaged_token(field)
+    return int(key)
 
 
 def damaged_token(field: str = "page_token") -> DomainError:
