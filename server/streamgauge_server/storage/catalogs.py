@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, Delete, Select, Table, delete, select, update
+from sqlalchemy import Connection, Delete, Select, Table, select, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.errors import DomainError, Reason
@@ -14,6 +14,7 @@ from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.etags import check_etag
+from streamgauge_server.storage.subjects import lock_subjects, remove_subjects
 from streamgauge_server.storage.tenants import lock_tenant
 
 
@@ -127,11 +128,16 @@ class Catalog(Generic[E]):
         return await self._database.write(work)
 
     async def delete(
-        self, tenant: str, id: str, *, etag: str, around: Callable[[Connection, Delete], None] | None = None
+        self,
+        tenant: str,
+        id: str,
+        *,
+        etag: str,
+        execute: Callable[[Connection, Delete], object] = Connection.execute,
     ) -> None:
         """Deletes an entry and its subject with parts, blocks and latest values.
 
-        `around` runs the statement that it is given, and sees to what else has to change with it.
+        `execute` runs the statement that it is given, and sees to what else has to change with it.
 
         Raises:
             DomainError: as `update`.
@@ -139,24 +145,9 @@ class Catalog(Generic[E]):
 
         def work(connection: Connection) -> None:
             lock_tenant(connection, tenant)
-            s = tables.subjects
-            of_entry = (s.c.tenant == tenant, s.c.kind == int(self._kind), s.c.name == id)
-            # Writers lock `latest` before they touch anything else of a subject, so this does too.
-            rows = tables.latest
-            connection.execute(
-                select(rows.c.subject_id)
-                .where(rows.c.subject_id.in_(select(s.c.id).where(*of_entry)))
-                .order_by(rows.c.subject_id)
-                .with_for_update()
-            )
+            lock_subjects(connection, tenant, self._kind, [id])
             check_etag(self._resource(id), self.get(connection, tenant, id, lock=True).etag, etag)
-            statement = delete(s).where(*of_entry)
-            if around is None:
-                connection.execute(statement)
-            else:
-                around(connection, statement)
-            n = tables.tenants
-            connection.execute(update(n).where(n.c.tenant == tenant).values(subjects=n.c.subjects - 1))
+            remove_subjects(connection, tenant, self._kind, [id], execute)
 
         await self._database.write(work)
 

@@ -255,10 +255,10 @@ class Jobs:
             DomainError: JOB_NOT_FOUND, ETAG_MISMATCH as `update`, STORE_UNAVAILABLE.
         """
 
-        def around(connection: Connection, statement: Delete) -> None:
+        def execute(connection: Connection, statement: Delete) -> None:
             remove_job(self._database, connection, tenant, self._catalog.get(connection, tenant, id).number, statement)
 
-        await self._catalog.delete(tenant, id, etag=etag, around=around)
+        await self._catalog.delete(tenant, id, etag=etag, execute=execute)
 
     def _register(
         self, connection: Connection, tenant: str, new: Sequence[NewJob], limits: Limits, now: int

@@ -28,7 +28,7 @@ from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.etags import check_etag, etag_of
-from streamgauge_server.storage.subjects import SubjectKey, register
+from streamgauge_server.storage.subjects import SubjectKey, lock_subjects, register, remove_subjects
 from streamgauge_server.storage.tenants import lock_tenant
 from streamgauge_server.timeseries.latest import decode_latest
 
@@ -215,21 +215,13 @@ class MetricTypes:
 
 def _remove(connection: Connection, tenant: str, choices: Sequence[int], name: str, *, force: bool) -> None:
     """Deletes choices with their subjects; the tenant is locked."""
-    removed = 0
     for batch in batches(choices):
-        # Writers lock `latest` before they touch anything else of a subject, so this does too.
-        latest = tables.latest.c
-        of_choices = select(latest.subject_id).where(latest.subject_id.in_(batch))
-        connection.execute(of_choices.order_by(latest.subject_id).with_for_update())
+        s = tables.subjects.c
+        names = connection.scalars(select(s.name).where(s.id.in_(batch))).all()
+        lock_subjects(connection, tenant, SubjectKind.METRIC_TYPE_CHOICE, names)
         if not force and _has_values(connection, _c.subject_id.in_(batch)):
             raise _in_use(name, "it has values: force it")
-        s = tables.subjects.c
-        names = select(s.name).where(s.id.in_(batch))
-        with_parts = (s.tenant == tenant, s.kind == int(SubjectKind.METRIC_TYPE_CHOICE), s.name.in_(names))
-        connection.execute(delete(tables.subjects).where(*with_parts))
-        removed += len(batch)
-    n = tables.tenants
-    connection.execute(update(n).where(n.c.tenant == tenant).values(subjects=n.c.subjects - removed))
+        remove_subjects(connection, tenant, SubjectKind.METRIC_TYPE_CHOICE, names)
 
 
 def _has_values(connection: Connection, condition: Any) -> bool:

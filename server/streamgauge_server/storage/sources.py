@@ -150,12 +150,12 @@ class Sources:
             DomainError: SOURCE_NOT_FOUND, ETAG_MISMATCH as `update`, STORE_UNAVAILABLE.
         """
 
-        def around(connection: Connection, statement: Delete) -> None:
+        def execute(connection: Connection, statement: Delete) -> None:
             number = self._catalog.get(connection, tenant, id).number
             connection.execute(statement)
             drop_choice(self._database, connection, tenant, FigureType.INGESTS, number)
 
-        await self._catalog.delete(tenant, id, etag=etag, around=around)
+        await self._catalog.delete(tenant, id, etag=etag, execute=execute)
 
     def _filtered(
         self, query: Select[Any], tenant: str, labels: Mapping[str, str] | None, connector_class: str

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, Delete, delete, func, select, update
 
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.errors import DomainError, Reason
@@ -39,6 +39,8 @@ class NewAsset:
     platform: str
     labels: Mapping[str, str] = field(default_factory=dict)
 
+
+_s = tables.subjects.c
 
 NO_ASSETS: Mapping[str, NewAsset] = MappingProxyType({})
 
@@ -165,6 +167,36 @@ def _entry(name: SubjectName, assets: Mapping[str, NewAsset], now: int) -> tuple
     asset = assets[name.id]
     labels = json.dumps(dict(asset.labels)) if asset.labels else "{}"
     return asset.urn[: tables.URN_HEAD_LENGTH], asset.platform, labels, 1, now, now, asset.urn
+
+
+def lock_subjects(connection: Connection, tenant: str, kind: SubjectKind, names: Collection[str]) -> None:
+    """Keeps writers off subjects and their parts until the end of the transaction, which has locked the tenant.
+
+    Writers lock `latest` before they touch anything else of a subject, rising, so this does too.
+    """
+    latest = tables.latest.c
+    rows = select(latest.subject_id).where(latest.subject_id.in_(select(_s.id).where(*_of(tenant, kind, names))))
+    connection.execute(rows.order_by(latest.subject_id).with_for_update())
+
+
+def remove_subjects(
+    connection: Connection,
+    tenant: str,
+    kind: SubjectKind,
+    names: Collection[str],
+    execute: Callable[[Connection, Delete], object] = Connection.execute,
+) -> None:
+    """Deletes subjects, which exist and are locked, with their parts, blocks, latest values and catalog entries.
+
+    `execute` runs the statement, and sees to what else has to change with it.
+    """
+    execute(connection, delete(tables.subjects).where(*_of(tenant, kind, names)))
+    t = tables.tenants
+    connection.execute(update(t).where(t.c.tenant == tenant).values(subjects=t.c.subjects - len(names)))
+
+
+def _of(tenant: str, kind: SubjectKind, names: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    return _s.tenant == tenant, _s.kind == int(kind), _s.name.in_(names)
 
 
 def _find(database: Database, connection: Connection, tenant: str, keys: Iterable[SubjectKey]) -> dict[SubjectKey, int]:
