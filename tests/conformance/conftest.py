@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 
 import pytest
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MIN_MICROS, FixedClock
 from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.metric_types import ALL_CHOICES, FigureType, Span
 from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import Scalar, SubjectKind
 from streamgauge_server.storage.blocks import LatestRow, RequestRecord, SubjectWrite
+from streamgauge_server.storage.figures import Stretch
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
 from streamgauge_server.timeseries.block import decode, encode_row
+from streamgauge_server.timeseries.figures import Figures, decode_figures
 from streamgauge_server.timeseries.frame import UNKNOWN_START
 
 START = 1_700_000_000_000_000
@@ -36,6 +40,31 @@ def engine(request: pytest.FixtureRequest) -> str:
 def store_url(engine: str, request: pytest.FixtureRequest) -> str:
     """The URL of an empty, migrated store of the test's own."""
     return str(request.getfixturevalue("pg_url" if engine == "postgresql" else "sqlite_url"))
+
+
+@dataclass(frozen=True, slots=True)
+class FigureRow:
+    """Figures of one choice (0: all of them) that begin at `start`: an hour, or a day, since 1970."""
+
+    choice: int
+    start: int
+    figures: Figures
+
+
+async def load_figures(
+    store: Store,
+    tenant: str,
+    type: FigureType,
+    choices: Collection[int] | None,
+    span: Span,
+    first: int = -(10**8),
+    last: int = 10**8,
+) -> list[FigureRow]:
+    """Returns figures of choices, by start and choice; without choices those of all of them together (0)."""
+    wanted = [ALL_CHOICES] if choices is None else choices
+    rows = await store.figures.rows(tenant, type, wanted, [Stretch(span, first, last + 1)], limit=10**6)
+    loaded = [FigureRow(row.choice, row.start, decode_figures(type, row.data)) for row in rows]
+    return sorted(loaded, key=lambda row: (row.start, row.choice))
 
 
 OpenStore = Callable[[], Awaitable[Store]]

@@ -26,11 +26,11 @@ from streamgauge_server.model.jobs import (
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.metric_types import COUNTS, MEASURES, FigureType, Span
 from streamgauge_server.storage import run_updating, tables
-from streamgauge_server.storage.figures import FigureRow, Recalculated
+from streamgauge_server.storage.figures import Recalculated
 from streamgauge_server.storage.records import SubjectGone
 from streamgauge_server.storage.store import Store
 
-from tests.conformance.conftest import Observer, OpenStore
+from tests.conformance.conftest import FigureRow, Observer, OpenStore, load_figures
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -65,7 +65,7 @@ class Figured:
         await self.store.job_runs.apply(self.tenant, updates)
 
     async def rows(self, type: FigureType, choices: list[int] | None = None, span: Span = Span.HOUR) -> list[FigureRow]:
-        return await self.store.figures.load(self.tenant, type, choices, span, None, None)
+        return await load_figures(self.store, self.tenant, type, choices, span)
 
     async def counts(self, choice: int | None, span: Span = Span.HOUR) -> dict[int, dict[str, int]]:
         """Returns what was counted for a type of jobs, by start; without zeros."""
@@ -340,12 +340,18 @@ async def test_figures_are_read_by_choices_and_range_in_order(figured: Figured) 
     for number in range(3):
         await figured.tell(*(ended(job, str(number), end=LEAP + number * HOUR) for job in figured.jobs))
     first = hour(LEAP)
-    loaded = await figured.store.figures.load(
-        "t", FigureType.JOB_TYPES, [figured.types[1], 99, figured.types[0]], Span.HOUR, first + 1, first + 2
+    loaded = await load_figures(
+        figured.store,
+        "t",
+        FigureType.JOB_TYPES,
+        [figured.types[1], 99, figured.types[0]],
+        Span.HOUR,
+        first + 1,
+        first + 2,
     )
     wanted = [(start, choice) for start in (first + 1, first + 2) for choice in figured.types]
     assert [(row.start, row.choice) for row in loaded] == wanted
-    assert await figured.store.figures.load("t", FigureType.JOB_TYPES, [], Span.HOUR, None, None) == []
+    assert await load_figures(figured.store, "t", FigureType.JOB_TYPES, [], Span.HOUR) == []
 
 
 async def test_a_recalculation_finds_and_repairs_what_differs(figured: Figured) -> None:

@@ -29,7 +29,7 @@ from streamgauge_server.storage.urls import parse_url
 from streamgauge_server.timeseries.block import encode_row
 from streamgauge_server.timeseries.latest import advance_row, encode_latest
 
-from tests.conformance.conftest import START, Observer, source_key
+from tests.conformance.conftest import START, Observer, load_figures, source_key
 from tests.conftest import Postgres
 
 
@@ -281,13 +281,13 @@ async def test_runs_that_ended_before_there_were_figures_are_in_them(empty_url: 
     store = await Store.open(empty_url, clock=clock)
     job_type = (await store.job_types.get("t", "k")).number
     for choices in (None, [job_type]):
-        hours = await store.figures.load("t", FigureType.JOB_TYPES, choices, Span.HOUR, None, None)
+        hours = await load_figures(store, "t", FigureType.JOB_TYPES, choices, Span.HOUR)
         assert [(row.start, row.figures.counts[:3]) for row in hours] == [
             (-1, [1, 0, 0]),
             (1, [1, 1, 0]),
             (25, [0, 0, 1]),
         ]
-        days = await store.figures.load("t", FigureType.JOB_TYPES, choices, Span.DAY, None, None)
+        days = await load_figures(store, "t", FigureType.JOB_TYPES, choices, Span.DAY)
         assert [(row.start, row.figures.counts[:3]) for row in days] == [
             (-1, [1, 0, 0]),
             (0, [1, 1, 0]),
@@ -303,7 +303,7 @@ async def test_runs_that_ended_before_there_were_figures_are_in_them(empty_url: 
     assert (told.executions, told.error_number) == (0, None)
     await store.jobs.update("t", "plain", {"job_type": "k"})
     assert await store.figures.recalculate("t", FigureType.JOB_TYPES, -30, 60) == Recalculated(3, 0)
-    [_, last] = await store.figures.load("t", FigureType.JOB_TYPES, None, Span.DAY, 0, None)
+    [_, last] = await load_figures(store, "t", FigureType.JOB_TYPES, None, Span.DAY, 0)
     assert last.figures.counts[:3] == [1, 0, 2]
     await store.close()
 

@@ -184,7 +184,7 @@ def _decoded(key: RowKey, rows: Mapping[RowKey, bytes]) -> Figures:
     return Figures(key.type) if data is None else decode_figures(key.type, data)
 
 
-def _places(key: RowKey) -> tuple[RowKey, ...]:
+def places_of(key: RowKey) -> tuple[RowKey, ...]:
     """Returns the four rows that the figures of a choice and an hour are part of."""
     day = key.start // HOURS_PER_DAY
     return (
@@ -196,7 +196,7 @@ def _places(key: RowKey) -> tuple[RowKey, ...]:
 
 
 def _rolled_up(hours: Iterable[RowKey]) -> set[RowKey]:
-    return {place for key in hours for place in _places(key)}
+    return {place for key in hours for place in places_of(key)}
 
 
 def _roll_up(hours: Mapping[RowKey, Figures]) -> dict[RowKey, Figures]:
@@ -207,7 +207,7 @@ def _roll_up(hours: Mapping[RowKey, Figures]) -> dict[RowKey, Figures]:
     rows: dict[RowKey, Figures] = {}
     shared: set[RowKey] = set()
     for key, figures in hours.items():
-        for place in _places(key):
+        for place in places_of(key):
             whole = rows.get(place)
             if whole is None:
                 rows[place] = figures

@@ -11,21 +11,12 @@ from streamgauge_server.model.metric_types import ALL_CHOICES, FigureType, Span
 from streamgauge_server.storage import tables
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.figure_records import HourKey, figures_of_range
-from streamgauge_server.storage.figure_updating import RowKey, write_rows
+from streamgauge_server.storage.figure_updating import RowKey, places_of, write_rows
 from streamgauge_server.storage.tenants import lock_tenant
 from streamgauge_server.timeseries.counting import HOURS_PER_DAY
-from streamgauge_server.timeseries.figures import Figures, decode_figures, encode_figures
+from streamgauge_server.timeseries.figures import Figures, encode_figures
 
 _t = tables.figures.c
-
-
-@dataclass(frozen=True, slots=True)
-class FigureRow:
-    """Figures of one choice (0: all of them) that begin at `start`: an hour, or a day, since 1970."""
-
-    choice: int
-    start: int
-    figures: Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +54,6 @@ class FigureStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def load(
-        self,
-        tenant: str,
-        type: FigureType,
-        choices: Collection[int] | None,
-        span: Span,
-        first: int | None,
-        last: int | None,
-    ) -> list[FigureRow]:
-        """Returns figures of choices, by start and choice; without choices those of all of them together (0).
-
-        Starts from `first` to `last` (hours or days since 1970, both included); None is open. At most 1,000 choices.
-
-        Raises:
-            BlockCorrupt: stored figures are damaged.
-            DomainError: STORE_UNAVAILABLE.
-        """
-        query = select(_t.choice, _t.start, _t.data).where(_t.tenant == tenant, _t.type == int(type))
-        query = query.where(_t.choice == ALL_CHOICES if choices is None else _t.choice.in_(sorted(set(choices))))
-        query = query.where(_t.span == int(span))
-        if first is not None:
-            query = query.where(_t.start >= first)
-        if last is not None:
-            query = query.where(_t.start <= last)
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
-        loaded = [FigureRow(row.choice, row.start, decode_figures(type, bytes(row.data))) for row in rows]
-        return sorted(loaded, key=lambda row: (row.start, row.choice))
 
     async def rows(
         self, tenant: str, type: FigureType, choices: Collection[int], stretches: Sequence[Stretch], *, limit: int
@@ -141,7 +104,7 @@ class FigureStore:
             counted = figures_of_range(connection, tenant, type, first, last)
             kept = _kept(connection, tenant, type, Span.HOUR, first, last)
             kept |= _kept(connection, tenant, type, Span.DAY, day, day)
-            told = self._database.compute(connection, lambda: _with_sums(type, counted, day))
+            told = self._database.compute(connection, lambda: _with_sums(type, counted))
             stored = {key: encode_figures(figures) for key, figures in told.items()}
             differing = {
                 key
@@ -167,14 +130,11 @@ def _kept(
     return {RowKey(type, row.choice, span, row.start): bytes(row.data) for row in connection.execute(query)}
 
 
-def _with_sums(type: FigureType, counted: Mapping[HourKey, Figures], day: int) -> dict[RowKey, Figures]:
+def _with_sums(type: FigureType, counted: Mapping[HourKey, Figures]) -> dict[RowKey, Figures]:
     """Returns the figures of the hours of a day, per choice, with those of the day and of all choices together."""
     rows = {RowKey(type, choice, Span.HOUR, hour): figures for (choice, hour), figures in counted.items()}
-    for (choice, hour), figures in counted.items():
-        for place in (
-            RowKey(type, choice, Span.DAY, day),
-            RowKey(type, ALL_CHOICES, Span.HOUR, hour),
-            RowKey(type, ALL_CHOICES, Span.DAY, day),
-        ):
-            rows.setdefault(place, Figures(type)).merge(figures)
+    for key in list(rows):
+        for place in places_of(key):
+            if place != key:
+                rows.setdefault(place, Figures(type)).merge(rows[key])
     return rows
