@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -33,7 +34,7 @@ class FailureKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure(Generic[ErrorT]):
+class Failure(ABC, Generic[ErrorT]):
     """What a writer reports to `on_error`: why (`kind`) how many (`count`) of its items are not stored.
 
     `errors` are the server's words on refused ones; `error` is what a whole batch failed with.
@@ -54,8 +55,9 @@ class Failure(Generic[ErrorT]):
             return f"{text}: {first}" + ("; ..." if self.count > 3 else "")
         return f"{text}: {self.error}" if self.error is not None else text
 
+    @abstractmethod
     def _told(self, error: ErrorT) -> str:
-        raise NotImplementedError
+        """Returns one of the server's words as text."""
 
 
 @dataclass(frozen=True, slots=True)
