@@ -9,21 +9,21 @@ from streamgauge_server.model.metric_types import MEASURES, Column, ColumnAggreg
 from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.services.plot_series import Number, PlotSeries, PlotValue
 from streamgauge_server.storage.figures import StoredFigures, Stretch
+from streamgauge_server.timeseries.counting import HOURS_PER_DAY
 from streamgauge_server.timeseries.figures import Figures, Measure, decode_figures
 
-_HOURS_PER_DAY = 24
 _PERCENTILES = (ColumnAggregate.P50, ColumnAggregate.P95)
 _MICROS = {Span.HOUR: MICROS_PER_HOUR, Span.DAY: MICROS_PER_DAY}
 
 
 def stretches(first_hour: int, end_hour: int, window: Window) -> list[Stretch]:
     """Returns the rows that windows over [first_hour, end_hour) are made of: days where the windows hold whole ones."""
-    first_day, end_day = -(-first_hour // _HOURS_PER_DAY), end_hour // _HOURS_PER_DAY
+    first_day, end_day = -(-first_hour // HOURS_PER_DAY), end_hour // HOURS_PER_DAY
     if window.unit == WindowUnit.HOUR or first_day >= end_day:
         hours = [(first_hour, end_hour)]
         days = []
     else:
-        hours = [(first_hour, first_day * _HOURS_PER_DAY), (end_day * _HOURS_PER_DAY, end_hour)]
+        hours = [(first_hour, first_day * HOURS_PER_DAY), (end_day * HOURS_PER_DAY, end_hour)]
         days = [(first_day, end_day)]
     return [
         Stretch(span, first, end)
