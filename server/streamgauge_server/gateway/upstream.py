@@ -1,0 +1,128 @@
+"""The gRPC server as the gateway sees it: its stubs, what travels on with a call, and how it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from streamgauge.v1 import (
+    asset_metric_service_pb2_grpc,
+    job_service_pb2_grpc,
+    metric_type_service_pb2_grpc,
+    metrics_service_pb2_grpc,
+    server_service_pb2_grpc,
+    source_service_pb2_grpc,
+    token_service_pb2_grpc,
+)
+
+RequestT = TypeVar("RequestT", contravariant=True)
+ResponseT = TypeVar("ResponseT", covariant=True)
+
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What of an HTTP request travels on to the server: its token and request id, and how many seconds it may take."""
+
+    metadata: tuple[tuple[str, str], ...]
+    timeout: float
+
+
+class Refused(Exception):
+    """The server refused a call. `status` has its code, message and details as the server sent them."""
+
+    def __init__(self, code: grpc.StatusCode, status: status_pb2.Status) -> None:
+        super().__init__(f"{code.name}: {status.message}")
+        self.code = code
+        self.status = status
+
+    @classmethod
+    def from_error(cls, error: grpc.aio.AioRpcError) -> Refused:
+        """Returns the refusal that a failed call tells; its details where they can be read."""
+        code = error.code()
+        told = status_pb2.Status(code=code.value[0], message=error.details() or "")
+        for key, value in error.trailing_metadata() or ():
+            if key == _DETAILS_KEY and isinstance(value, bytes):
+                try:
+                    found = status_pb2.Status.FromString(value)
+                except DecodeError:
+                    continue  # a proxy's own, perhaps; code and message stand by themselves
+                if found.code == told.code:
+                    told = found
+        return cls(code, told)
+
+    @property
+    def message(self) -> str:
+        """What the server says to people."""
+        return self.status.message
+
+    @property
+    def reason(self) -> str:
+        """The `ErrorReason` by name, for example SOURCE_NOT_FOUND; empty when it was not our server that answered."""
+        return self._info().reason
+
+    @property
+    def reason_metadata(self) -> Mapping[str, str]:
+        """The dynamic parts of the message, by name."""
+        return dict(self._info().metadata)
+
+    @property
+    def violations(self) -> list[tuple[str, str]]:
+        """The fields of the gRPC request that were wrong, each with what is wrong about it."""
+        found = self._detail(error_details_pb2.BadRequest())
+        return [(violation.field, violation.description) for violation in found.field_violations]
+
+    @property
+    def retry_after(self) -> float | None:
+        """After how many seconds another try may help, None when the server does not say."""
+        delay = self._detail(error_details_pb2.RetryInfo()).retry_delay
+        return delay.seconds + delay.nanos / 1e9 or None
+
+    def _info(self) -> error_details_pb2.ErrorInfo:
+        return self._detail(error_details_pb2.ErrorInfo())
+
+    def _detail(self, wanted: Any) -> Any:
+        for detail in self.status.details:
+            if detail.Is(wanted.DESCRIPTOR):
+                detail.Unpack(wanted)
+                break
+        return wanted
+
+
+class UnaryMethod(Protocol[RequestT, ResponseT]):
+    """A unary method of a stub."""
+
+    def __call__(self, request: RequestT, /, *, timeout: float | None, metadata: Any) -> Awaitable[ResponseT]:
+        """Calls the method."""
+        ...
+
+
+class Upstream:
+    """A client of the gRPC server. The stubs are those of the contract; call their unary methods by `call`."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.assets = asset_metric_service_pb2_grpc.AssetMetricServiceStub(channel)
+        self.jobs = job_service_pb2_grpc.JobServiceStub(channel)
+        self.metric_types = metric_type_service_pb2_grpc.MetricTypeServiceStub(channel)
+        self.metrics = metrics_service_pb2_grpc.MetricsServiceStub(channel)
+        self.server = server_service_pb2_grpc.ServerServiceStub(channel)
+        self.sources = source_service_pb2_grpc.SourceServiceStub(channel)
+        self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
+
+    async def call(self, method: UnaryMethod[RequestT, ResponseT], request: RequestT, passage: Passage) -> ResponseT:
+        """Calls a unary method of a stub and returns its response.
+
+        Raises:
+            Refused: the server refused the call, or cannot be reached (UNAVAILABLE).
+        """
+        try:
+            return await method(request, metadata=passage.metadata, timeout=passage.timeout)
+        except grpc.aio.AioRpcError as error:
+            raise Refused.from_error(error) from error
