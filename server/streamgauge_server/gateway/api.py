@@ -42,7 +42,8 @@ class Route:
     """One path with one verb.
 
     `template` is in the language of `google.api.http`, for example `/v1/{name=sources/*}:reset`: `{x}` is one segment,
-    `{x=**}` the rest. `operation` is the route's OpenAPI 3.1 operation object, None for a route that the documents leave out.
+    `{x=**}` the rest. `operation` is the route's OpenAPI 3.1 operation object, None for a route that the documents
+    leave out.
     """
 
     verb: str

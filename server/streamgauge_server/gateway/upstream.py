@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from streamgauge.v1 import (
     asset_metric_service_pb2_grpc,
@@ -22,6 +22,7 @@ from streamgauge.v1 import (
 
 RequestT = TypeVar("RequestT", contravariant=True)
 ResponseT = TypeVar("ResponseT", covariant=True)
+DetailT = TypeVar("DetailT", bound=Message)
 
 _DETAILS_KEY = "grpc-status-details-bin"
 
@@ -87,7 +88,7 @@ class Refused(Exception):
     def _info(self) -> error_details_pb2.ErrorInfo:
         return self._detail(error_details_pb2.ErrorInfo())
 
-    def _detail(self, wanted: Any) -> Any:
+    def _detail(self, wanted: DetailT) -> DetailT:
         for detail in self.status.details:
             if detail.Is(wanted.DESCRIPTOR):
                 detail.Unpack(wanted)
