@@ -39,8 +39,8 @@ run: $(READY) ## Run a server with recorded data to try
 	@$(BIN)/streamgauge demo run
 
 .PHONY: test
-test: $(READY) ## Run all tests
-	@$(PYTEST)
+test: $(READY) ## Run all tests, on up to four cores
+	@$(PYTEST) -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: check
 check: lint contract types imports gen-check test-floor ## Run what CI runs beside make test
