@@ -1,0 +1,1 @@
+"""REST: every RPC of the contract under its HTTP rule."""
