@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 GEN    := build/gen
 FLOOR  := build/floor
+DESCRIPTOR := server/streamgauge_server/gateway/streamgauge.binpb
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
@@ -98,8 +99,12 @@ test-flink-1.20: $(READY) ## Run the tests on a real Flink with version 1.20 ins
 ##@ Written files
 
 .PHONY: gen
-gen: $(GEN)/.ready ## Write the Python code of the protos
+gen: $(GEN)/.ready ## Write the Python code of the protos and their descriptor set
 	@PATH="$(CURDIR)/$(GEN)/bin:$$PATH" $(GEN)/bin/python tools/generate.py
+
+.PHONY: descriptor
+descriptor: $(GEN)/.ready ## Write the descriptor set of the protos alone, for Envoy and other gateways
+	@$(GEN)/bin/python tools/generate.py --descriptor $(DESCRIPTOR)
 
 .PHONY: http-rules
 http-rules: $(READY) ## Write the snapshot of all HTTP rules (protos/http_rules.txt)
