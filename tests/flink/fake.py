@@ -259,8 +259,8 @@ def redirect(to: str) -> Behaviour:
 
 async def _read(reader: asyncio.StreamReader) -> Request | None:
     words = (await reader.readline()).decode("latin-1").split()
-    if len(words) != 3:
-        return None  # the end, or no HTTP
+    if len(words) != 3 or not words[2].startswith("HTTP/"):
+        return None  # the end, or no HTTP: what TLS begins with may well have three words
     method, target, _ = words
     headers: dict[str, str] = {}
     while (line := await reader.readline()) not in (b"\r\n", b""):
