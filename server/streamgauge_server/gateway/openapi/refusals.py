@@ -74,9 +74,7 @@ class Refusals:
         for reason, (status, told) in self._reasons.items():
             if reason in reasons:
                 lines.setdefault(status, []).append(f"- `{reason}`: {told}.")
-        return {
-            status: "\n".join([f"{HTTPStatus(status).phrase}. Reasons:", "", *told]) for status, told in lines.items()
-        }
+        return {status: "\n".join(["Refused:", "", *told]) for status, told in lines.items()}
 
     def _response(self, description: str) -> dict[str, Any]:
         return {
