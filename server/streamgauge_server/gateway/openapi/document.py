@@ -35,6 +35,7 @@ _REQUEST_ID = {
     "description": "The id of the request, the caller's if it sent one: it finds the request in the server's log.",
     "schema": {"type": "string"},
 }
+_REQUEST_ID_HEADER = {"$ref": "#/components/headers/X-Request-Id"}
 
 
 def contract() -> Contract:
@@ -65,8 +66,8 @@ def document(apis: Iterable[Api], described: Contract) -> dict[str, Any]:
             elif route.operation is not None:
                 path, operation = _own(api, route, route.operation)
                 paths.setdefault(path, {})[route.verb.lower()] = operation
-                if not any(tag["name"] in operation["tags"] for tag in tags):
-                    tags.append({"name": api.name})
+                if not any(tag["name"] == _tag(api) for tag in tags):
+                    tags.append({"name": _tag(api)})
         for name, schema in api.schemas.items():
             if components.setdefault(name, schema) is not schema:
                 raise ValueError(f"two APIs have a schema {name}")
@@ -95,11 +96,14 @@ def document(apis: Iterable[Api], described: Contract) -> dict[str, Any]:
 
 
 def _own(api: Api, route: Route, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Returns the path and the operation of a route that brings its own; parameters of the path it need not tell."""
+    """Returns the path and the operation of a route that brings its own.
+
+    It need not tell parameters of the path, nor the header that every answer has; its tag is the API.
+    """
     path, in_path = openapi_path(route.template, by_field)
     if route.slash is Slash.REDIRECT and not path.endswith("/"):
         path += "/"
-    operation = {"tags": [api.name], **given}
+    operation = {**given, "tags": [_tag(api)]}
     parameters = list(given.get("parameters", ()))
     told = {parameter["name"] for parameter in parameters if parameter.get("in") == "path"}
     operation["parameters"] = [
@@ -107,4 +111,12 @@ def _own(api: Api, route: Route, given: Mapping[str, Any]) -> tuple[str, dict[st
         for one in in_path
         if one.name not in told
     ] + parameters
+    operation["responses"] = {
+        status: {**response, "headers": {**response.get("headers", {}), "X-Request-Id": _REQUEST_ID_HEADER}}
+        for status, response in given["responses"].items()
+    }
     return api.prefix + path, operation
+
+
+def _tag(api: Api) -> str:
+    return f"Legacy: {api.name}"
