@@ -1,4 +1,4 @@
-"""Generates the Python code of the contract and its descriptor set, or checks that what is committed would be generated.
+"""Generates the Python code and the descriptor set of the contract, or checks that what is committed is as generated.
 
 Runs in an environment of its own (`make gen`, `make gen-check`), see `gen-requirements.txt`. Public code goes into the
 SDK, internal code into the server; services alone get a `*_pb2_grpc` module. The descriptor set is what gateways read:
