@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
+from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.requests import Request
@@ -20,7 +21,7 @@ from streamgauge_server.gateway.legacy.assets_question import Question
 from streamgauge_server.gateway.legacy.assets_times import moment_text
 from streamgauge_server.gateway.legacy.headers import warning_header
 from streamgauge_server.gateway.legacy.off_loop import off_loop
-from streamgauge_server.gateway.upstream import Passage, Refused, Upstream
+from streamgauge_server.gateway.upstream import Passage, Refused, UnaryMethod, Upstream
 from streamgauge_server.http_settings import LegacySettings
 
 PATH = "/api/xdg/v1/asset/{asset_urn}/metric"
@@ -31,6 +32,9 @@ DEPRECATED = {"Deprecation": "@1709337600"}
 _JSON = "application/json"
 _HEAVY_BODY = 256 * 1024
 """Bytes of a body, or of a page of moments, that are worth a thread."""
+
+_Request = TypeVar("_Request", pb.EmitAssetMetricsRequest, pb.EmitAssetMetricRequest, pb.ListAssetMetricsRequest)
+_Response = TypeVar("_Response")
 
 _RESOURCE_NAME = "assets/"
 
@@ -67,7 +71,7 @@ class _Assets:
         asked = pb.EmitAssetMetricsRequest(
             asset=urn, time=emission.time, metrics=emission.metrics, return_merged=merged
         )
-        answer = await self._upstream.call(self._upstream.assets.EmitAssetMetrics, asked, passage)
+        answer = await self._ask(self._upstream.assets.EmitAssetMetrics, asked, passage)
         text = await off_loop(partial(assets_rendering.emitted, answer), heavy=len(body) > _HEAVY_BODY)
         return Response(text, headers=warning_header(answer.warnings), media_type=_JSON)
 
@@ -76,9 +80,12 @@ class _Assets:
             asset=urn, time=emission.time, metric=emission.metrics[0].name, value=emission.text
         )
         try:
-            answer = await self._upstream.call(self._upstream.assets.EmitAssetMetric, asked, passage)
+            answer = await self._ask(self._upstream.assets.EmitAssetMetric, asked, passage)
         except Refused as refused:
             raise assets_problems.problem_of(refused, DEPRECATED) from refused
+        except Problem as problem:
+            problem.headers |= DEPRECATED
+            raise
         text = assets_rendering.emitted_single(answer, emission.echo)
         return Response(text, headers=DEPRECATED | warning_header(emission.warnings), media_type=_JSON)
 
@@ -107,7 +114,7 @@ class _Assets:
         end = await self._now(passage) if question.end is None else question.end
         asked = question.request(urn, end)
         try:
-            page = await self._upstream.call(self._upstream.assets.ListAssetMetrics, asked, passage)
+            page = await self._ask(self._upstream.assets.ListAssetMetrics, asked, passage)
         except Refused as refused:
             if refused.reason == "INVALID_TIME_RANGE":
                 raise _reversed(question, end) from refused
@@ -132,6 +139,21 @@ class _Assets:
             asked.page_token = page.next_page_token
             page = await self._upstream.call(self._upstream.assets.ListAssetMetrics, asked, passage)
         yield writer.end()
+
+    async def _ask(self, method: UnaryMethod[_Request, _Response], asked: _Request, passage: Passage) -> _Response:
+        """Calls a method of the server about one asset.
+
+        Raises:
+            Problem: 404, there is no such asset; told by its URN, while the server tells of its resource name.
+            Refused: anything else.
+        """
+        try:
+            return await self._upstream.call(method, asked, passage)
+        except Refused as refused:
+            if refused.reason != "ASSET_NOT_FOUND":
+                raise
+            message = refused.message.replace(refused.reason_metadata["name"], f"asset {asked.asset}")
+            raise Problem(404, [Fault(message, refused.reason, parameter="asset_urn")]) from refused
 
     async def _now(self, passage: Passage) -> Timestamp:
         """Returns the clock of the server, which gives emits their moments: what was just emitted is not after it."""

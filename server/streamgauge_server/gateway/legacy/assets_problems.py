@@ -107,7 +107,7 @@ def document(problem: Problem) -> dict[str, Any]:
     """Returns the problem document."""
     first = problem.faults[0]
     more = len(problem.faults) - 1 + problem.omitted
-    where = first.parameter or first.pointer
+    where = "the body" if first.pointer == "" else first.parameter or first.pointer
     detail = f"{where}: {first.message}" if where else first.message
     told: dict[str, Any] = {
         "type": "about:blank",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import grpc
-
 from streamgauge_server.gateway.upstream import Refused
 
 MAX_WARNINGS = 5
@@ -15,13 +13,8 @@ MAX_WARNING_CHARACTERS = 200
 
 
 def refusal_headers(refused: Refused) -> dict[str, str]:
-    """Returns the headers that go with a refusal: how to authenticate, and after how many seconds to try again."""
-    headers = {}
-    if refused.code == grpc.StatusCode.UNAUTHENTICATED:
-        headers["WWW-Authenticate"] = "Bearer"
-    if refused.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(refused.retry_after)))
-    return headers
+    """Returns the headers that go with a refusal: after how many seconds to try again, where the server says so."""
+    return {} if refused.retry_after is None else {"Retry-After": str(max(1, math.ceil(refused.retry_after)))}
 
 
 def warning_header(warnings: Sequence[str]) -> dict[str, str]:

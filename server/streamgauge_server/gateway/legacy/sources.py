@@ -65,8 +65,8 @@ class _Sources:
         try:
             return await self._upstream.call(self._upstream.sources.GetSourceMetrics, asked, passage)
         except Refused as refused:
-            if any(field == "source" for field, _ in refused.violations):
-                # No source can have such an id, so that none has it.
+            # No source can have an id that is wrong in itself, so that none has it.
+            if refused.reason == "SOURCE_NOT_FOUND" or any(field == "source" for field, _ in refused.violations):
                 raise HttpFailure(404, f"there is no source {source_id}") from refused
             raise
 
