@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -36,7 +37,8 @@ from streamgauge_server.collectors.flink import FlinkCollector
 from streamgauge_server.collectors.health import CollectorMetrics
 from streamgauge_server.collectors.pruning import Pruner
 from streamgauge_server.configuration import mask_url
-from streamgauge_server.exposition import serve_metrics
+from streamgauge_server.exposition import describe_process, serve_metrics
+from streamgauge_server.http_edge import CHANNEL_OPTIONS, HttpEdge
 from streamgauge_server.listener import bind, check_exposure, grpc_options
 from streamgauge_server.model.clock import Clock, SystemClock
 from streamgauge_server.model.errors import DomainError
@@ -131,6 +133,8 @@ class App:
         """The TCP port that is served; 0 before the start and for unix sockets."""
         self.metrics_port: int | None = None
         """The port of the Prometheus endpoint, None when it is off."""
+        self.http_port: int | None = None
+        """The port of the HTTP gateway, None when it is off."""
         self._clock = clock or SystemClock()
         self._worker = worker
         self._registry = CollectorRegistry()
@@ -147,6 +151,7 @@ class App:
         self._clusters = Clusters()
         self._collector: FlinkCollector | None = None
         self._server: grpc.aio.Server | None = None
+        self._http: HttpEdge | None = None
         self._stop_begun = False
 
     @property
@@ -175,6 +180,8 @@ class App:
         try:
             await self._start()
         except BaseException:
+            if self._http is not None:
+                await self._http.stop(0)
             if self._server is not None:
                 await self._server.stop(None)
             await self._closing.aclose()
@@ -188,17 +195,22 @@ class App:
     async def stop(self, grace: float | None = None) -> None:
         """Stops in this order: health says NOT_SERVING, streams are ended, unary calls end, the store closes.
 
-        Closing the store commits what waits first. `grace` bounds the wait for unary calls, in seconds; by default it
-        is the setting. A second call does nothing.
+        HTTP goes before gRPC, on which its requests stand. Closing the store commits what waits first. `grace` bounds
+        the wait for calls under way, in seconds; by default it is the setting. A second call does nothing.
         """
         if self._stop_begun or self._server is None:
             return
         self._stop_begun = True
         _log.info("stopping", address=self.address)
+        grace = self.settings.stop_grace_seconds if grace is None else grace
         await self._health.stop()
+        if self._http is not None:
+            self._http.stop_being_ready()
         await asyncio.sleep(self.settings.stop_delay_seconds)
         self._deadlines.drain()
-        await self._server.stop(self.settings.stop_grace_seconds if grace is None else grace)
+        if self._http is not None:
+            await self._http.stop(grace)
+        await self._server.stop(grace)
         await self._closing.aclose()
         _log.info("stopped", address=self.address)
 
@@ -215,11 +227,18 @@ class App:
         )
         self.port = bind(server, self.settings)
         self._server = server
+        for collector in (self._measured, self._deprecated):
+            self._registry.register(collector)
+        describe_process(self._registry)
         if self.settings.metrics_port is not None:
             self._serve_metrics(self.settings.metrics_port)
+        # Its address must be known to the server before that starts.
+        socket_path = self._private_socket(server) if self.settings.http.port is not None else None
         await server.start()
         self._collect(store)
         await self._health.follow(serving=True)
+        if socket_path is not None:
+            await self._serve_http(socket_path)
         watching = asyncio.create_task(self._follow_store(store), name="follow the store")
         self._closing.push_async_callback(_cancel, watching)
         _log.info(
@@ -368,9 +387,23 @@ class App:
         }
         return [name for name, on in switched.items() if on]
 
+    def _private_socket(self, server: grpc.aio.Server) -> str:
+        """Lets the server listen for its own gateway as well, where TLS and certificates of clients do not matter."""
+        directory = tempfile.TemporaryDirectory(prefix="streamgauge-")  # for this user only
+        self._closing.callback(directory.cleanup)
+        address = f"unix:{directory.name}/grpc.sock"
+        server.add_insecure_port(address)
+        return address
+
+    async def _serve_http(self, upstream: str) -> None:
+        channel = grpc.aio.insecure_channel(upstream, options=CHANNEL_OPTIONS)
+        self._closing.push_async_callback(channel.close)
+        edge = HttpEdge(self.settings, channel, self._registry, self._clock)
+        await edge.start(shared=self._worker is not None)
+        self._http = edge
+        self.http_port = edge.port
+
     def _serve_metrics(self, port: int) -> None:
-        self._registry.register(self._measured)
-        self._registry.register(self._deprecated)
         port += self._worker or 0 if port else 0
         self.metrics_port, stop = serve_metrics(self._registry, self.settings.metrics_host, port)
         self._closing.push_async_callback(stop)

@@ -14,7 +14,7 @@ from streamgauge_server.collectors.flink import FlinkCollector
 from streamgauge_server.collectors.health import CollectorMetrics
 from streamgauge_server.collectors.pruning import Pruner
 from streamgauge_server.configuration import mask_url
-from streamgauge_server.exposition import serve_metrics
+from streamgauge_server.exposition import describe_process, serve_metrics
 from streamgauge_server.model.clock import SystemClock
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.job_observer import JobObserver
@@ -43,6 +43,7 @@ async def collect(settings: Settings, stop: asyncio.Event) -> None:
         observer = JobObserver(store, clock, descriptors, JobWatch(store))
         collector = FlinkCollector(store, clock, settings.limits, clusters, observer, CollectorMetrics(registry))
         pruner = Pruner(store, clock)
+        describe_process(registry)
         if settings.metrics_port is not None:
             _, stop_metrics = serve_metrics(registry, settings.metrics_host, settings.metrics_port)
             closing.push_async_callback(stop_metrics)

@@ -14,14 +14,18 @@ from streamgauge_server.startup import StartError
 _log = structlog.stdlib.get_logger("streamgauge.server")
 
 
+def describe_process(registry: CollectorRegistry) -> None:
+    """Adds to a registry what is known of the process: its memory and CPU, and the running version."""
+    ProcessCollector(registry=registry)
+    Info("streamgauge_build", "The running version.", registry=registry).info({"version": __version__})
+
+
 def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> tuple[int, Callable[[], Awaitable[None]]]:
-    """Serves a registry, and what is known of the process, in a thread; returns the port and what ends it.
+    """Serves a registry in a thread; returns the port and what ends it.
 
     Raises:
         StartError: the port is taken.
     """
-    ProcessCollector(registry=registry)
-    Info("streamgauge_build", "The running version.", registry=registry).info({"version": __version__})
     try:
         httpd, thread = start_http_server(port, host, registry)
     except OSError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import grpc
 import grpc.aio
 import structlog
 
-from streamgauge_server.settings import Settings, TlsSettings, is_unix
+from streamgauge_server.settings import Settings, TlsSettings, is_loopback, is_unix
 from streamgauge_server.startup import StartError
+
+_HTTP_BACKLOG = 2_048
 
 _log = structlog.stdlib.get_logger("streamgauge.server")
 
@@ -26,7 +30,10 @@ def check_exposure(settings: Settings, *, authenticated: bool) -> None:
     """
     # A client certificate that we ask for authenticates its bearer.
     open_to_all = not authenticated and settings.tls.client_ca is None
-    if settings.loopback_only:
+    beyond = [] if settings.loopback_only else [settings.listen]
+    if settings.http.port is not None and not is_loopback(settings.http.host):
+        beyond.append(f"{settings.http.host} (HTTP)")
+    if not beyond:
         if open_to_all:
             _log.info(
                 "no authentication: listening for this machine only, whose users may read and write everything",
@@ -38,13 +45,22 @@ def check_exposure(settings: Settings, *, authenticated: bool) -> None:
         trouble.append("no authentication (create a token: streamgauge-server token create --scope admin)")
     if not settings.tls.enabled:
         trouble.append("no TLS (set tls.cert and tls.key)")
-    if trouble and not settings.insecure:
+    refuse_exposure(" and ".join(beyond), trouble, insecure=settings.insecure)
+
+
+def refuse_exposure(address: str, trouble: Sequence[str], *, insecure: bool) -> None:
+    """Refuses to listen beyond this machine while there is trouble, unless `insecure` says that it is none.
+
+    Raises:
+        StartError: there is trouble.
+    """
+    if trouble and not insecure:
         raise StartError(
-            f"refusing to listen on {settings.listen} with {' and '.join(trouble)}; listen on 127.0.0.1, or pass "
+            f"refusing to listen on {address} with {' and '.join(trouble)}; listen on 127.0.0.1, or pass "
             "--insecure if something else protects this address"
         )
     if trouble:
-        _log.warning("listening beyond this machine as told by --insecure", listen=settings.listen, trouble=trouble)
+        _log.warning("listening beyond this machine as told by --insecure", listen=address, trouble=list(trouble))
 
 
 def grpc_options(settings: Settings, *, shared: bool) -> list[tuple[str, Any]]:
@@ -80,6 +96,52 @@ def bind(server: grpc.aio.Server, settings: Settings) -> int:
             f"cannot listen on {settings.listen}: another program uses it, or this machine has no such address"
         ) from error
     return 0 if is_unix(settings.listen) else port
+
+
+def bind_http(host: str, port: int, *, shared: bool) -> socket.socket:
+    """Returns a socket that listens for HTTP; `shared` lets other processes bind the same port.
+
+    Raises:
+        StartError: the address is taken, or none of this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # The protocol must be told: without it asyncio does not see TCP, and leaves Nagle's algorithm on.
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+            # Now, for with SO_REUSEADDR it is this that fails where another program listens.
+            listener.listen(_HTTP_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port} for HTTP: {error.strerror}") from error
+    return listener
+
+
+def http_tls(tls: TlsSettings) -> ssl.SSLContext | None:
+    """Returns what HTTPS needs out of the same certificates that gRPC has, None without them.
+
+    Raises:
+        StartError: the certificates cannot be read.
+    """
+    if tls.cert is None or tls.key is None:
+        return None
+    _check(tls.cert, tls.key, tls.client_ca)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls.cert, tls.key)
+    context.set_alpn_protocols(["http/1.1"])
+    if tls.client_ca is not None:
+        context.load_verify_locations(tls.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:

@@ -18,7 +18,7 @@ Format = Literal["auto", "json", "console"]
 _Event = MutableMapping[str, Any]
 _Processor = Callable[[Any, str, _Event], Any]
 
-_CHATTY = ("alembic", "asyncio", "httpcore", "httpx", "sqlalchemy")
+_CHATTY = ("alembic", "asyncio", "httpcore", "httpx", "sqlalchemy", "uvicorn")
 """Libraries whose informational lines say nothing to an operator."""
 
 

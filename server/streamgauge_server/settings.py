@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import NoDecode
 
 from streamgauge_server.cluster_settings import BETWEEN, FORM, ClusterSettings, parse_clusters
+from streamgauge_server.http_settings import HttpSettings
 from streamgauge_server.model.limits import Limits
 
 
@@ -143,6 +144,7 @@ class Settings(_Section):
         f"on: each {FORM}, in one text separated by `{BETWEEN}`, or tables.",
     )
     collect: bool = Field(default=True, description="Whether `serve` follows the jobs of the clusters.")
+    http: HttpSettings = Field(default_factory=HttpSettings, description="The HTTP gateway.")
     tls: TlsSettings = Field(default_factory=TlsSettings, description="Transport security.")
     openid: OpenIdSettings = Field(default_factory=OpenIdSettings, description="An OpenID provider.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logging.")
@@ -202,18 +204,23 @@ class Settings(_Section):
         """Tells whether only this machine reaches the server."""
         if is_unix(self.listen):
             return True
-        host = split_address(self.listen)[0].strip("[]")
-        if host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(split_address(self.listen)[0])
 
 
 def is_unix(address: str) -> bool:
     """Tells whether an address is a unix socket."""
     return address.startswith("unix:")
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether only this machine reaches a host, a name or an address, perhaps in brackets."""
+    bare = host.strip("[]")
+    if bare == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
 
 
 def split_address(address: str) -> tuple[str, str]:

@@ -1,0 +1,82 @@
+"""uvicorn around the application, as a guest in somebody else's event loop and on a socket that is bound already."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from streamgauge_server.gateway.protocol import HttpProtocol, ProtocolConfig
+
+_KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays; longer than the 60 s of most load balancers, so that it is they who close."""
+
+
+class HttpServer:
+    """Serves an application until it is stopped. Signals are the business of whoever started it."""
+
+    def __init__(self, app: ASGIApp, *, receive_seconds: float, tls: ssl.SSLContext | None = None) -> None:
+        """`receive_seconds` is how long a client may take for a head, and to go on reading."""
+        config = ProtocolConfig(
+            app,
+            http=HttpProtocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # Whose word counts is a setting of the gateway, not an environment variable.
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            workers=1,
+        )
+        config.receive_seconds = receive_seconds
+        config.load()
+        config.ssl = tls
+        self._server = _GuestServer(config)
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Begins to serve on a bound socket, which is closed with the server.
+
+        Raises:
+            OSError: the socket cannot listen.
+        """
+        self._running = asyncio.create_task(self._server.serve([listener]), name="serve HTTP")
+        listening = asyncio.create_task(self._server.listening.wait())
+        await asyncio.wait((self._running, listening), return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
+        if self._running.done():
+            await self._running
+
+    async def stop(self, grace: float) -> None:
+        """Closes the listener and idle connections; requests under way get `grace` seconds, and then are cancelled."""
+        if self._running is None:
+            return
+        self._server.config.timeout_graceful_shutdown = grace  # type: ignore[assignment]  # it may well be a fraction
+        self._server.should_exit = True
+        await self._running
+
+
+class _GuestServer(uvicorn.Server):
+    """A server that leaves the process's signal handlers alone and tells when it listens."""
+
+    def __init__(self, config: ProtocolConfig) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets)
+        self.listening.set()
