@@ -104,8 +104,13 @@ class RestOperations:
             if method.options.HasExtension(_HTTP):
                 rule: http_pb2.HttpRule = method.options.Extensions[_HTTP]
                 for number, one in enumerate((rule, *rule.additional_bindings), 1):
-                    verb = str(one.WhichOneof("pattern"))
-                    yield _Binding(service, method, number, verb.upper(), getattr(one, verb), one.body)
+                    pattern = str(one.WhichOneof("pattern"))
+                    verb, template = (
+                        (one.custom.kind, one.custom.path)
+                        if pattern == "custom"
+                        else (pattern.upper(), getattr(one, pattern))
+                    )
+                    yield _Binding(service, method, number, verb, template, one.body)
 
     def _bound(self, binding: _Binding) -> Bound:
         def naming(variable: Variable, pattern: str) -> list[str]:
