@@ -105,10 +105,9 @@ def plot_range(started: int | None, ended: int | None, bin: Bin, now: int) -> co
     """
     if started is None and ended is None:
         return None
-    last = now if ended is None else ended
-    start, end = 0, bin.after(last) if last >= 0 else 0
-    if started is not None and started > 0:
-        start = started if bin.start(started) == started else bin.after(started)
+    start, end = 0, bin.after(now if ended is None else ended)
+    if started is not None:
+        start = max(started if bin.start(started) == started else bin.after(started), 0)
     if start >= end:
         start, end = 1, 2  # no hour begins here, so that no bin is told
     message = common_pb2.TimeRange(end_time=_timestamp(end))
