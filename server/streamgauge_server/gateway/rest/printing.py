@@ -122,7 +122,7 @@ def _double(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _doubles(values: Iterable[float]) -> list[float | str]:
+def _doubles(values: Iterable[float]) -> list[Any]:
     found = list(values)
     # A sum is finite only if all of it is.
     return found if math.isfinite(sum(found)) else [_double(value) for value in found]

@@ -110,7 +110,7 @@ def _assign(field: FieldDescriptor) -> _Read:
         convert = json_converter(field)
         return _assign_elements(field.name, convert) if field.is_repeated else _assign_scalar(field.name, convert)
     if field.message_type.GetOptions().map_entry:
-        return _assign_map(field)
+        return _assign_map(field.name, field.message_type)
     fill = _filler_of(field.message_type)
     return _assign_messages(field.name, fill) if field.is_repeated else _assign_message(field.name, fill)
 
@@ -152,9 +152,8 @@ def _assign_messages(name: str, fill: _Read) -> _Read:
     return assign
 
 
-def _assign_map(field: FieldDescriptor) -> _Read:
-    name = field.name
-    key_field, value_field = (field.message_type.fields_by_name[part] for part in ("key", "value"))
+def _assign_map(name: str, entry: Descriptor) -> _Read:
+    key_field, value_field = entry.fields_by_name["key"], entry.fields_by_name["value"]
     read_key = text_converter(key_field)
     fill = _filler_of(value_field.message_type) if value_field.message_type is not None else None
     convert = json_converter(value_field) if fill is None else None
@@ -176,3 +175,9 @@ def _assign_map(field: FieldDescriptor) -> _Read:
                     fill(entries[key], item, at, violations, depth + 1)
 
     return assign
+
+
+def _array(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise Unreadable(f"must be an array, is {shown(value)}")
+    return value

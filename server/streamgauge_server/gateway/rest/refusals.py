@@ -14,8 +14,7 @@ from starlette.responses import Response
 from streamgauge_server.gateway.api import HttpFailure, http_status
 from streamgauge_server.gateway.rest.bodies import JSON
 from streamgauge_server.gateway.rest.printing import json_bytes, json_object
-from streamgauge_server.gateway.rest.violations import InvalidRequest, Violation
-from streamgauge_server.gateway.templates import Undecodable
+from streamgauge_server.gateway.rest.violations import InvalidRequest
 from streamgauge_server.gateway.upstream import Refused
 
 DOMAIN = "streamgauge"
@@ -26,7 +25,7 @@ _INVALID_ARGUMENT, _INTERNAL, _UNKNOWN = 3, 13, 2
 _CODES = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 408: 4, 409: 10, 413: 8, 415: 3, 429: 8, 431: 8, 499: 1, 500: 13,
           501: 12, 502: 14, 503: 14, 504: 4}  # fmt: skip
 """gRPC status code that tells the same as an HTTP status which the gateway itself gives."""
-_REASONS = {408: "DEADLINE_EXCEEDED", 413: "MESSAGE_TOO_LARGE", 504: "DEADLINE_EXCEEDED"}
+_REASONS = {400: "INVALID_FIELD", 408: "DEADLINE_EXCEEDED", 413: "MESSAGE_TOO_LARGE", 504: "DEADLINE_EXCEEDED"}
 """Reason of the contract for an HTTP status of the gateway's own, where there is one."""
 
 
@@ -44,11 +43,9 @@ def status_of(request: Request, error: Exception) -> status_pb2.Status:
     """Returns the status of an error with its details."""
     if isinstance(error, Refused):
         return error.status
-    request_id = request_id_of(request)
+    request_id: str = request.state.request_id
     if isinstance(error, InvalidRequest):
         return _invalid(error, request_id)
-    if isinstance(error, Undecodable):
-        return _invalid(InvalidRequest([Violation(error.field, "is not percent-encoded UTF-8 in the path")]), request_id)
     if isinstance(error, HttpFailure):
         status = status_pb2.Status(code=_CODES.get(error.status, _UNKNOWN), message=_sound(error.message))
         if error.status in _REASONS:
@@ -58,12 +55,6 @@ def status_of(request: Request, error: Exception) -> status_pb2.Status:
     status = status_pb2.Status(code=_INTERNAL, message=message)
     _add(status, _info("INTERNAL", {}, request_id))
     return status
-
-
-def request_id_of(request: Request) -> str:
-    """Returns the id under which a request travels on; empty before it has one."""
-    passage = getattr(request.state, "passage", None)
-    return "" if passage is None else dict(passage.metadata).get("x-request-id", "")
 
 
 def error_line(request: Request, error: Exception) -> bytes:

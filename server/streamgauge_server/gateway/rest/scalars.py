@@ -65,9 +65,7 @@ def _integer_converter(low: int, high: int) -> Converter:
     def read_integer(value: Any) -> int:
         if type(value) is int:
             number = value
-        elif type(value) is str and _INTEGER.fullmatch(value):
-            number = int(value)
-        elif type(value) is float and value.is_integer() and abs(value) <= _EXACT:
+        elif _is_integer(value):
             number = int(value)
         else:
             raise Unreadable(f"must be an integer, is {shown(value)}")
@@ -76,6 +74,12 @@ def _integer_converter(low: int, high: int) -> Converter:
         return number
 
     return read_integer
+
+
+def _is_integer(value: Any) -> bool:
+    if type(value) is float:
+        return value.is_integer() and abs(value) <= _EXACT
+    return type(value) is str and _INTEGER.fullmatch(value) is not None
 
 
 def _enum_converter(enum: EnumDescriptor) -> Converter:
