@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
-from streamgauge_server.gateway import operations
+from streamgauge_server.gateway import operations, rest
 from streamgauge_server.gateway.api import Api
 from streamgauge_server.gateway.dispatch import Dispatch
 from streamgauge_server.gateway.legacy import assets, jobs, metric_types, sources
@@ -67,7 +67,8 @@ def application(
 
 
 def _apis(upstream: Upstream, settings: HttpSettings, clock: Callable[[], int]) -> Iterator[Api]:
-    """Yields the APIs that are switched on."""
+    """Yields REST, and the legacy APIs that are switched on."""
+    yield rest.api(upstream)
     if settings.sources.enabled:
         yield sources.api(upstream, settings.sources)
     if settings.jobs.enabled:
