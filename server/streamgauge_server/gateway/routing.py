@@ -31,15 +31,15 @@ class Destination:
 
 @dataclass(slots=True)
 class _Place:
-    """All routes of one API with one template, by verb."""
+    """All routes of one API that take the same paths, by verb. Each has its own template: variables may differ."""
 
     api: Api
     template: Template
-    routes: dict[str, Route]
+    routes: dict[str, tuple[Route, Template]]
 
     @property
     def slash(self) -> Slash:
-        return next(iter(self.routes.values())).slash
+        return next(iter(self.routes.values()))[0].slash
 
     def offers(self) -> set[str]:
         """Returns the verbs that are answered here."""
@@ -113,7 +113,7 @@ class Router:
                     raise RouteConflict(
                         f"{route.verb} {template.text} of {api.name} and {place.template.text} of {place.api.name}"
                     )
-                place.routes[route.verb] = route
+                place.routes[route.verb] = (route, template)
         for place in places.values():
             self._root.add(place)
         self._longest_root = max(map(len, self._owners), default=0)
@@ -133,20 +133,26 @@ class Router:
             return self._failing(first.api, first.template.text, failure)
         if chosen.slash is Slash.REDIRECT and not slashed:
             return Destination(chosen.api, chosen.template.text, _redirect)
-        route = chosen.routes.get("GET" if verb == "HEAD" and verb not in chosen.routes else verb)
-        if route is None:
+        found = chosen.routes.get("GET" if verb == "HEAD" and verb not in chosen.routes else verb)
+        if found is None:
             return Destination(chosen.api, chosen.template.text, _options(chosen.offers()))
+        route, template = found
         try:
-            variables = chosen.template.match(segments[:-1] if slashed else segments)
+            variables = template.match(segments[:-1] if slashed else segments)
         except Undecodable as error:
-            return self._failing(chosen.api, chosen.template.text, HttpFailure(400, str(error)))
-        return Destination(chosen.api, chosen.template.text, route.handler, variables or {})
+            return self._failing(chosen.api, template.text, HttpFailure(400, str(error)))
+        return Destination(chosen.api, template.text, route.handler, variables or {})
 
     def _places(self, segments: Sequence[bytes]) -> list[_Place]:
-        """Returns the templates that a path is of, the one first that is meant."""
+        """Returns the templates that a path is of, the one first that is meant.
+
+        Where the last segment ends in a verb that some template has, the path is of no template without it: `:stop` with
+        the wrong HTTP verb is never the name of something.
+        """
         bare, colon, verb = segments[-1].rpartition(b":")
         found = list(self._root.find([*segments[:-1], bare], verb)) if colon else []
-        found += self._root.find(segments, None)
+        if not found:
+            found = list(self._root.find(segments, None))
         if len(found) > 1:
             found.sort(key=lambda place: place.template.precedence)
         return found
