@@ -41,6 +41,8 @@ class FakeJob:
     processed: int = 0
     complete: bool = True
     tasks_running: int = 2
+    slow_to_cancel: bool = False
+    """Whether it stays CANCELLING until the test ends it."""
     failures: list[dict[str, object]] = field(default_factory=list)
     """Entries of the exception history, newest first."""
 
@@ -82,6 +84,11 @@ class FakeJobs:
                 return self._cancel(job) if request.method == "PATCH" else self._of(job, rest, request)
         return None
 
+    def end(self, job: FakeJob, state: str) -> None:
+        """Ends a job that has not ended yet."""
+        if job.state not in ENDED:
+            job.state, job.end_ms = state, self.now_ms
+
     def _of(self, job: FakeJob, rest: list[str], request: Request) -> Answer | None:
         match rest:
             case []:
@@ -108,7 +115,10 @@ class FakeJobs:
                 "org.apache.flink.runtime.rest.handler.RestHandlerException: Job cancellation failed because the job "
                 f"has already reached another terminal state ({job.state}).\n\tat a.B.c(B.java:1)",
             )
-        self._end(job, "CANCELED")
+        if job.slow_to_cancel and job.state not in ENDED:
+            job.state = "CANCELLING"
+        else:
+            self.end(job, "CANCELED")
         return Answer.of({}, 202)
 
     def _stop(self, job: FakeJob | None, request: Request) -> Answer:
@@ -118,7 +128,7 @@ class FakeJobs:
             stack = f"java.util.concurrent.CompletionException: {name}: Could not find Flink job\n\tat a.B.c(B.java:1)"
             outcome: dict[str, object] = {"failure-cause": {"class": "CompletionException", "stack-trace": stack}}
         else:
-            self._end(job, "FINISHED")
+            self.end(job, "FINISHED")
             outcome = {"location": f"file:/savepoints/savepoint-{job.jid[:6]}"}
         self.savepoints.setdefault(trigger, {"status": {"id": "COMPLETED"}, "operation": outcome})
         return Answer.of({"request-id": trigger}, 202)
@@ -127,10 +137,6 @@ class FakeJobs:
         if trigger in self.savepoints:
             return Answer.of(self.savepoints[trigger])
         return Answer.error(404, f"There is no savepoint operation with triggerId={trigger}")
-
-    def _end(self, job: FakeJob, state: str) -> None:
-        if job.state not in ENDED:
-            job.state, job.end_ms = state, self.now_ms
 
     def _duration(self, job: FakeJob) -> int:
         return (job.end_ms if job.state in ENDED else self.now_ms) - job.start_ms

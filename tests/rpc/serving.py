@@ -45,12 +45,13 @@ class Stubs:
 
 
 class Start:
-    """Starts servers that live as long as `stack`."""
+    """Starts servers that live as long as `stack`; `settings` are those of all of them."""
 
-    def __init__(self, stack: AsyncExitStack, clock: Clock, new_url: Callable[[], str]) -> None:
+    def __init__(self, stack: AsyncExitStack, clock: Clock, new_url: Callable[[], str], **settings: Any) -> None:
         self._stack = stack
         self._clock = clock
         self._new_url = new_url
+        self._settings = {"listen": "127.0.0.1:0"} | settings
 
     async def __call__(self, **settings: Any) -> Stubs:
         """Starts a server and connects to it. By default it has an empty store of its own and a free port."""
@@ -59,7 +60,7 @@ class Start:
     async def with_clusters(self, clusters: Clusters | None, /, **settings: Any) -> Stubs:
         """Starts a server that can ask some clusters about jobs, without a collector."""
         settings.setdefault("database", self._new_url())
-        app = App(Settings(**{"listen": "127.0.0.1:0"} | settings), clock=self._clock, clusters=clusters)
+        app = App(Settings(**self._settings | settings), clock=self._clock, clusters=clusters)
         await app.start()
         self._stack.push_async_callback(app.stop, 0)
         channel = grpc.aio.insecure_channel(app.address, options=UNLIMITED)

@@ -87,7 +87,8 @@ class _Jobs:
         passage: Passage = request.state.passage
         if (wait := _wait(request)) is not None:
             asked.wait.FromMicroseconds(wait)
-            passage = replace(passage, timeout=passage.timeout + wait / 1e6)
+            if "grpc-timeout" not in request.headers:  # the caller has not bounded the time itself
+                passage = replace(passage, timeout=passage.timeout + wait / 1e6)
         told = await self._upstream.call(self._upstream.jobs.StopJob, asked, passage)
         return answer(rendering.stopped(told))
 
@@ -97,7 +98,7 @@ class _Jobs:
         first = await self._page("", passage)
         warnings = rendering.cluster_warnings(first.clusters)
         if not first.jobs and warnings and len(warnings) == len(first.clusters):
-            raise unreachable(warnings)  # an empty list would say that there are no jobs
+            return unreachable(warnings)  # an empty list would say that there are no jobs
         if not first.next_page_token:
             return answer(rendering.success(rendering.overview_entries(first.jobs), warnings))
         return streamed(self._pages(first, warnings, passage))

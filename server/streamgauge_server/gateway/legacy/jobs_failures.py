@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grpc
 from starlette.requests import Request
@@ -11,6 +10,7 @@ from starlette.responses import Response
 
 from streamgauge_server.gateway.api import HttpFailure
 from streamgauge_server.gateway.legacy import jobs_rendering as rendering
+from streamgauge_server.gateway.legacy.headers import refusal_headers
 from streamgauge_server.gateway.legacy.jobs_answers import answer
 from streamgauge_server.gateway.upstream import Refused
 
@@ -59,22 +59,21 @@ def no_such_job(*errors: str) -> Failure:
     return Failure(400, NO_SUCH_JOB, errors)
 
 
-def unreachable(errors: Sequence[str]) -> Failure:
-    """Returns the failure of clusters of which nothing can be told."""
-    return Failure(500, MONITORING, errors)
+def unreachable(errors: Sequence[str]) -> Response:
+    """Answers for clusters of which nothing can be told."""
+    return _answer(Failure(500, MONITORING, errors))
 
 
 def tell(request: Request, error: Exception) -> Response:
     """Answers with what went wrong."""
     if isinstance(error, HttpFailure) and error.status == 404:
         path = request.scope["raw_path"].decode("ascii", "replace")
-        return answer(rendering.failure(PATH_NOT_FOUND, f"Path not found: `{path}`"), 404, error.headers)
-    failure = _failure(error)
-    headers = dict(error.headers) if isinstance(error, HttpFailure) else {}
-    if isinstance(error, Refused) and error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after))
-    if failure.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+        return answer(rendering.failure(PATH_NOT_FOUND, f"Path not found: `{path}`"), 404)
+    headers = refusal_headers(error) if isinstance(error, Refused) else {}
+    return _answer(_failure(error), headers)
+
+
+def _answer(failure: Failure, headers: Mapping[str, str] | None = None) -> Response:
     return answer(rendering.failure(failure.code, TEXTS[failure.code], failure.errors), failure.status, headers)
 
 
