@@ -146,8 +146,8 @@ class Router:
     def _places(self, segments: Sequence[bytes]) -> list[_Place]:
         """Returns the templates that a path is of, the one first that is meant.
 
-        Where the last segment ends in a verb that some template has, the path is of no template without it: `:stop` with
-        the wrong HTTP verb is never the name of something.
+        Where the last segment ends in a verb that some template has, the path is of no template without it: what ends
+        in `:stop` is never the name of something, whatever the HTTP verb.
         """
         bare, colon, verb = segments[-1].rpartition(b":")
         found = list(self._root.find([*segments[:-1], bare], verb)) if colon else []

@@ -49,7 +49,8 @@ def status_of(request: Request, error: Exception) -> status_pb2.Status:
     if isinstance(error, HttpFailure):
         status = status_pb2.Status(code=_CODES.get(error.status, _UNKNOWN), message=_sound(error.message))
         if error.status in _REASONS:
-            _add(status, _info(_REASONS[error.status], {}, request_id))
+            metadata = {"field": ""} if error.status == 400 else {}
+            _add(status, _info(_REASONS[error.status], metadata, request_id))
         return status
     message = f"internal error; the gateway's log has the details under request id {request_id}"
     status = status_pb2.Status(code=_INTERNAL, message=message)
