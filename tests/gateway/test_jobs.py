@@ -23,6 +23,7 @@ from streamgauge_server.settings import Settings
 from tests.flink.fake import never_answer
 from tests.flink.fake_jobs import START_MS, FakeJob
 from tests.gateway.jobs_http import JobsHttp, check_schema, client_at, client_of
+from tests.gateway.serving import Gateway
 from tests.rpc.job_messages import CLUSTER, DASHED, JID, OTHER_JID, OnCluster, create, get, on_cluster, report, tell
 from tests.rpc.messages import NOW, SECOND
 from tests.rpc.serving import Start, Stubs
@@ -53,6 +54,13 @@ async def stubs(start: Start) -> Stubs:
 @pytest.fixture
 async def http(stubs: Stubs) -> AsyncIterator[JobsHttp]:
     async with client_of(stubs) as http:
+        yield http
+
+
+@pytest.fixture
+async def shared(gateway: Gateway) -> AsyncIterator[JobsHttp]:
+    """A client of the module's own server, which knows no jobs."""
+    async with grpc.aio.insecure_channel(gateway.app.address) as channel, client_at(gateway.port, channel) as http:
         yield http
 
 
@@ -166,29 +174,29 @@ class TestTheDocument:
         response = {"timestamp": 0, "root-exception": "", "truncated": False}
         assert await http.get("/job/etl/exceptions") == (200, {"response": response, "messages": []})
 
-    async def test_version(self, http: JobsHttp, stubs: Stubs) -> None:
-        status, told = await http.get("/metainfo/getVersion/")
+    async def test_version(self, shared: JobsHttp) -> None:
+        status, told = await shared.get("/metainfo/getVersion/")
         assert (status, told["messages"]) == (200, [])
         major, minor, patch = told["response"].split(".", 2)
         assert (major.isdigit(), minor.isdigit(), patch != "") == (True, True, True)
 
 
 class TestPaths:
-    @pytest.mark.parametrize("path", [*OF_A_JOB, *OTHERS])
     async def test_the_slash_at_the_end_and_unknown_parameters_do_not_matter(
-        self, http: JobsHttp, stubs: Stubs, path: str
+        self, http: JobsHttp, stubs: Stubs
     ) -> None:
         await tell(stubs, report("etl", "FINISHED"))
-        bare = await http.get("/" + path.format("etl"))
-        assert bare[0] == 200
-        assert await http.get("/" + path.format("etl") + "/") == bare
-        assert await http.get("/" + path.format("etl") + "?a=b&a=c") == bare
+        for path in [*OF_A_JOB, *OTHERS]:
+            bare = await http.get("/" + path.format("etl"))
+            assert bare[0] == 200
+            assert await http.get("/" + path.format("etl") + "/") == bare
+            assert await http.get("/" + path.format("etl") + "?a=b&a=c") == bare
 
-    @pytest.mark.parametrize("spelling", ["a", JID, DASHED, JID.upper(), "A%20name%20%C3%BC%2F%3F%23%25"])
-    async def test_a_job_is_found_by_id_run_and_name(self, start: Start, spelling: str) -> None:
+    async def test_a_job_is_found_by_id_run_and_name(self, start: Start) -> None:
         async with running(start, FakeJob(JID, "A name ü/?#%")) as (_, http):
-            status, told = await http.get(f"/job/{spelling}/status")
-            assert (status, told["response"]["name"]) == (200, "A name ü/?#%")
+            for spelling in ("a", JID, DASHED, JID.upper(), "A%20name%20%C3%BC%2F%3F%23%25"):
+                status, told = await http.get(f"/job/{spelling}/status")
+                assert (status, told["response"]["name"]) == (200, "A name ü/?#%")
 
     async def test_a_segment_is_decoded_once(self, http: JobsHttp, stubs: Stubs) -> None:
         await tell(stubs, report("a/b", run_id="slash"), report("a%2Fb", run_id="percent"))
@@ -204,16 +212,18 @@ class TestPaths:
         assert (await get(stubs)).run.state == pb.JOB_STATE_RUNNING
 
     @pytest.mark.parametrize("path", OF_A_JOB)
-    async def test_an_unknown_job(self, http: JobsHttp, path: str) -> None:
-        assert await http.get("/" + path.format("nobody")) == (400, NO_SUCH_JOB)
+    async def test_an_unknown_job(self, shared: JobsHttp, path: str) -> None:
+        assert await shared.get("/" + path.format("nobody")) == (400, NO_SUCH_JOB)
 
     @pytest.mark.parametrize(
         ("name", "why"), [("a%00b", "must not hold NUL"), ("x" * 256, "must have at most 255 characters, has 256")]
     )
     @pytest.mark.parametrize("path", OF_A_JOB)
-    async def test_what_cannot_be_a_name_is_no_job_either(self, http: JobsHttp, path: str, name: str, why: str) -> None:
+    async def test_what_cannot_be_a_name_is_no_job_either(
+        self, shared: JobsHttp, path: str, name: str, why: str
+    ) -> None:
         expected = {**NO_SUCH_JOB, "errors": [f"uuid: {why}"]}
-        assert await http.get("/" + path.format(name)) == (400, expected)
+        assert await shared.get("/" + path.format(name)) == (400, expected)
 
     async def test_a_job_without_a_run_is_none_here(self, http: JobsHttp, stubs: Stubs) -> None:
         await create(stubs)
@@ -223,16 +233,16 @@ class TestPaths:
         assert await http.get("/job/a/stop") == (400, invalid("jobs/a cannot be stopped: no run of it is known"))
         assert (await http.get("/jobs/overview"))[1]["response"] == []
 
-    async def test_bytes_that_are_no_text(self, http: JobsHttp) -> None:
-        status, told = await http.get("/job/%FF/status")
+    async def test_bytes_that_are_no_text(self, shared: JobsHttp) -> None:
+        status, told = await shared.get("/job/%FF/status")
         assert (status, told["errorCode"], len(told["errors"])) == (400, 4005, 1)
 
     @pytest.mark.parametrize(
         "path", ["/job/", "/job", "/job//status", "/job/a/Status", "/job/a/status/b", "/jobs/a", "/metainfo/x%20%22"]
     )
-    async def test_a_path_that_does_not_exist(self, http: JobsHttp, path: str) -> None:
+    async def test_a_path_that_does_not_exist(self, shared: JobsHttp, path: str) -> None:
         expected = {"errorCode": 4004, "message": f"Path not found: `{path}`", "errors": []}
-        assert await http.get(path) == (404, expected)
+        assert await shared.get(path) == (404, expected)
 
     async def test_below_a_prefix(self, start: Start) -> None:
         stubs = await start(http={"port": 0, "jobs": {"prefix": "/tsp/v1"}})
@@ -383,23 +393,20 @@ class TestStop:
             assert (status, told["errorCode"]) == (500, 5005)
             assert told["errors"][0].startswith("cluster 'prod' cannot be asked: ")
 
-    @pytest.mark.parametrize(
-        ("query", "error"),
-        [
-            ("wait=", "wait: must not be empty"),
-            ("jid=", "jid: must not be empty"),
-            ("wait=1&wait=2", "wait: must be given once, is given 2 times"),
-            ("jid=a&jid=b", "jid: must be given once, is given 2 times"),
-            ("wait=1e3", "wait: must be a number of seconds such as 30 or 0.5, is '1e3'"),
-            ("wait=-1", "wait: must be a number of seconds such as 30 or 0.5, is '-1'"),
-            ("wait=%D9%A3", "wait: must be a number of seconds such as 30 or 0.5, is '٣'"),
-            ("wait=300.5", "wait: must be 0 s to 300 s, is 300.5 s"),
-            ("jid=%C3%BC", "jid: must consist of printable ASCII characters"),
-        ],
-    )
-    async def test_a_malformed_query_stops_nothing(self, start: Start, query: str, error: str) -> None:
+    async def test_a_malformed_query_stops_nothing(self, start: Start) -> None:
         async with running(start) as (on, http):
-            assert await http.get(f"/job/a/stop?{query}") == (400, malformed(error))
+            for query, error in (
+                ("wait=", "wait: must not be empty"),
+                ("jid=", "jid: must not be empty"),
+                ("wait=1&wait=2", "wait: must be given once, is given 2 times"),
+                ("jid=a&jid=b", "jid: must be given once, is given 2 times"),
+                ("wait=1e3", "wait: must be a number of seconds such as 30 or 0.5, is '1e3'"),
+                ("wait=-1", "wait: must be a number of seconds such as 30 or 0.5, is '-1'"),
+                ("wait=%D9%A3", "wait: must be a number of seconds such as 30 or 0.5, is '٣'"),
+                ("wait=300.5", "wait: must be 0 s to 300 s, is 300.5 s"),
+                ("jid=%C3%BC", "jid: must consist of printable ASCII characters"),
+            ):
+                assert await http.get(f"/job/a/stop?{query}") == (400, malformed(error))
             assert on.requests("PATCH") == []
 
     async def test_head_stops_nothing(self, start: Start) -> None:
@@ -469,29 +476,27 @@ class TestOverview:
 
 
 class TestWhoMayAsk:
-    @pytest.mark.parametrize("path", [*OF_A_JOB, *OTHERS])
-    async def test_a_token_with_the_scope_is_needed(self, start: Start, clock: FixedClock, path: str) -> None:
+    async def test_a_token_with_the_scope_is_needed(self, start: Start, clock: FixedClock) -> None:
         stubs = await start(auth="required")
-        await stubs.jobs.ReportJob(
-            pb.ReportJobRequest(reports=[report("etl", "FINISHED")]), metadata=await token(stubs, clock, "write:jobs")
-        )
-        needed = "stop:jobs" if path.endswith("stop") else "read:jobs"
-        others = {"read:jobs", "stop:jobs", "write:jobs"} - {needed}
+        reports = pb.ReportJobRequest(reports=[report("etl", "FINISHED")])
+        await stubs.jobs.ReportJob(reports, metadata=await token(stubs, clock, "write:jobs"))
+        scopes = ("read:jobs", "stop:jobs", "write:jobs")
+        having = {scope: dict(await token(stubs, clock, scope)) for scope in scopes}
+        lacking = {scope: dict(await token(stubs, clock, *({*scopes} - {scope}))) for scope in scopes}
         async with client_of(stubs) as http:
-            url = "/" + path.format("etl")
-            for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic YTpi"}):
-                answer = await http.send("GET", url, headers=headers)
-                assert (answer.status_code, answer.json()["errorCode"]) == (401, 4005)
-                assert answer.headers["www-authenticate"] == "Bearer"
-            without = dict(await token(stubs, clock, *others))
-            with_it = dict(await token(stubs, clock, needed))
-            status, told = await http.get(url, headers=without)
-            if path == "metainfo/getVersion":
-                assert status == 200, "any valid token may ask"
-            else:
-                assert (status, told["errorCode"]) == (403, 4005)
-                assert needed in told["errors"][0]
-            assert (await http.get(url, headers=with_it))[0] == 200
+            for path in [*OF_A_JOB, *OTHERS]:
+                url, needed = "/" + path.format("etl"), "stop:jobs" if path.endswith("stop") else "read:jobs"
+                for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic YTpi"}):
+                    answer = await http.send("GET", url, headers=headers)
+                    assert (answer.status_code, answer.json()["errorCode"]) == (401, 4005)
+                    assert answer.headers["www-authenticate"] == "Bearer"
+                assert (await http.get(url, headers=having[needed]))[0] == 200
+                status, told = await http.get(url, headers=lacking[needed])
+                if path == "metainfo/getVersion":
+                    assert status == 200, "any valid token may ask"
+                else:
+                    assert (status, told["errorCode"]) == (403, 4005)
+                    assert needed in told["errors"][0]
 
     async def test_another_tenants_job_is_unknown(self, start: Start, clock: FixedClock) -> None:
         stubs = await start(auth="required")
@@ -514,8 +519,8 @@ class TestTrouble:
             ("PUT", OF_A_JOB[0], "GET, HEAD, OPTIONS"),
         ],
     )
-    async def test_a_wrong_verb(self, http: JobsHttp, verb: str, path: str, allowed: str) -> None:
-        answer = await http.send(verb, "/" + path.format("a"))
+    async def test_a_wrong_verb(self, shared: JobsHttp, verb: str, path: str, allowed: str) -> None:
+        answer = await shared.send(verb, "/" + path.format("a"))
         assert answer.status_code == 405
         assert answer.json() == invalid(f"{verb} is not a verb of this path")
         assert answer.headers["allow"] == allowed
