@@ -6,30 +6,35 @@ import asyncio
 import gc
 import os
 import re
-import signal
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from streamgauge_server import logs
-from streamgauge_server.configuration import ConfigurationError, Entry, cluster_reference, load, reference, shown
+from streamgauge_server.cli_options import (
+    cluster_option,
+    configuration_options,
+    load_settings,
+    run_to_end,
+    settings_options,
+    stop_event,
+    watching_options,
+)
+from streamgauge_server.configuration import Entry, cluster_reference, reference, shown
 from streamgauge_server.model.clock import MICROS_PER_SECOND, SystemClock, isoformat
 from streamgauge_server.model.entities import DEFAULT_TENANT, SCOPES, Caller, Token
-from streamgauge_server.model.errors import DomainError
 from streamgauge_server.settings import Settings
 from streamgauge_server.startup import StartError, migrate_if_wanted, open_store
-from streamgauge_server.supervisor import EXIT_CANNOT_START, PortTaken, Supervisor, supervisor_gone, worker_settings
+from streamgauge_server.supervisor import Supervisor, supervisor_gone, worker_settings
 
 if TYPE_CHECKING:
     from streamgauge_server.storage.store import Store
 
 T = TypeVar("T")
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 EXIT_DAMAGED = 1
-EXIT_CONFIGURATION = 2
 _YOUNG_OBJECTS = 10_000
 """New objects between two collections; Python's 700 are less than a small request makes."""
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -52,83 +57,13 @@ def cli() -> None:
     """
 
 
-def _settings_options(command: _Command) -> _Command:
-    """Adds the options that every command has."""
-    for option in (
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="Any setting by its name, for example limits.max_windows=500. May be repeated.",
-        ),
-        click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME."),
-        click.option(
-            "--config",
-            "config_file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="TOML file with settings. [env: STREAMGAUGE_CONFIG]",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _watching_options(command: _Command) -> _Command:
-    """Adds the options of processes that go on: how they can be watched."""
-    for option in (
-        click.option("--log-format", "log__format", type=click.Choice(["auto", "json", "console"])),
-        click.option("--log-level", "log__level", type=click.Choice(["debug", "info", "warning", "error"])),
-        click.option("--metrics-port", type=int, metavar="PORT", help="Serve Prometheus metrics on this port."),
-    ):
-        command = option(command)
-    return command
-
-
-_cluster_option = click.option(
-    "--cluster",
-    "clusters",
-    multiple=True,
-    metavar="NAME=URL[,URL...]",
-    help="A Flink cluster, with further words OPTION=VALUE in quotes; config --reference lists them. May be repeated.",
-)
-
-
-def _load(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> Settings:
-    given: dict[str, Any] = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise click.UsageError(f"--set needs NAME=VALUE, got {assignment!r}")
-        given[name] = value
-    given.update({name.replace("__", "."): value for name, value in flags.items() if value not in (None, ())})
-    try:
-        return load(given, config=config_file)
-    except ConfigurationError as error:
-        _die(str(error), EXIT_CONFIGURATION)
-
-
-def _die(message: str, status: int) -> NoReturn:
-    for line in message.splitlines():
-        click.echo(f"streamgauge-server: {line}", err=True)
-    raise SystemExit(status)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine; what keeps it from working becomes a message and an exit status."""
-    try:
-        return asyncio.run(work)
-    except (StartError, PortTaken) as error:
-        _die(str(error), EXIT_CANNOT_START)
-    except DomainError as error:
-        _die(error.message, EXIT_CANNOT_START)
-
-
 @cli.command()
-@_settings_options
+@settings_options
 @click.option("--listen", metavar="ADDRESS", help="host:port, [::1]:port or unix:/path. [default: 127.0.0.1:50051]")
 @click.option("--migrate/--no-migrate", default=None, help="Migrate the schema first. [default: for SQLite only]")
-@click.option("--workers", type=int, metavar="N", help="Processes that share the port. [default: 1]")
+@click.option("--http-port", "http__port", type=int, metavar="PORT", help="Serve HTTP on this port: REST and more.")
+@click.option("--http-host", "http__host", metavar="HOST", help="Address for HTTP. [default: 127.0.0.1]")
+@click.option("--workers", type=int, metavar="N", help="Processes that share the ports. [default: 1]")
 @click.option("--auth", type=click.Choice(["auto", "required", "off"]), help="When callers must show a token.")
 @click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback without TLS or authentication.")
 @click.option("--tls-cert", "tls__cert", metavar="FILE", help="Certificate chain, PEM.")
@@ -136,18 +71,19 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 @click.option("--tls-client-ca", "tls__client_ca", metavar="FILE", help="Demand client certificates of these CAs.")
 @click.option("--subject-registration", type=click.Choice(["open", "closed"]), help="May a write register a source?")
 @click.option("--asset-registration", type=click.Choice(["open", "closed"]), help="May an emit register an asset?")
-@_cluster_option
+@cluster_option
 @click.option("--collect/--no-collect", default=None, help="Follow the jobs of the clusters. [default: yes]")
-@_watching_options
+@watching_options
 @click.option("--log-access", "log__access", type=click.Choice(["all", "failures", "off"]), help="Which calls to log.")
 def serve(config_file: Path | None, assignments: Sequence[str], migrate: bool | None, **flags: Any) -> None:
-    """Serve the gRPC API.
+    """Serve the gRPC API, and with --http-port the same over HTTP.
 
     \b
     Examples:
       streamgauge-server serve
       streamgauge-server serve --database postgresql://sg:secret@db/streamgauge --migrate --workers 4
       streamgauge-server serve --listen 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key
+      streamgauge-server serve --http-port 8080
       streamgauge-server serve --set limits.max_windows=500 --metrics-port 9464
       streamgauge-server serve --cluster orders=http://jobmanager:8081
 
@@ -156,11 +92,11 @@ def serve(config_file: Path | None, assignments: Sequence[str], migrate: bool | 
     """  # noqa: D301, click looks for the character
     if migrate is not None:
         flags["migrate"] = "always" if migrate else "never"
-    settings = _load(config_file, assignments, **flags)
+    settings = load_settings(config_file, assignments, **flags)
     logs.configure(settings.log.level, settings.log.format)
     if settings.workers == 1:
-        raise SystemExit(_run(_serve(settings, None)))
-    raise SystemExit(_run(_supervise(settings)))
+        raise SystemExit(run_to_end(_serve(settings, None)))
+    raise SystemExit(run_to_end(_supervise(settings)))
 
 
 @cli.command(hidden=True)
@@ -169,7 +105,7 @@ def worker(index: int) -> None:
     """Serve as one of several processes; started by `serve --workers` with the settings on standard input."""
     settings = worker_settings()
     logs.configure(settings.log.level, settings.log.format, worker=index)
-    raise SystemExit(_run(_serve(settings, index)))
+    raise SystemExit(run_to_end(_serve(settings, index)))
 
 
 async def _supervise(settings: Settings) -> int:
@@ -181,7 +117,7 @@ async def _serve(settings: Settings, worker_index: int | None) -> int:
     # Imported here: the supervisor, which runs this module too, must be free of gRPC.
     from streamgauge_server.app import App
 
-    stop = _stop_event()
+    stop = stop_event()
     app = App(settings, worker=worker_index)
     await app.start()
     _tame_collector()
@@ -203,9 +139,9 @@ def collect() -> None:
 
 
 @collect.command("flink")
-@_settings_options
-@_cluster_option
-@_watching_options
+@settings_options
+@cluster_option
+@watching_options
 def collect_flink(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
     """Follow the jobs of Flink clusters: states, metrics and exceptions.
 
@@ -221,26 +157,61 @@ def collect_flink(config_file: Path | None, assignments: Sequence[str], **flags:
     that one stops, the next takes over. Servers that shall answer for jobs of a cluster, or stop them,
     need its setting too: give it to them with `--no-collect`. SIGTERM and SIGINT stop it in order.
     """  # noqa: D301, click looks for the character
-    settings = _load(config_file, assignments, **flags)
+    settings = load_settings(config_file, assignments, **flags)
     if not settings.clusters:
         raise click.UsageError("name a cluster: --cluster NAME=URL, or the setting clusters")
     logs.configure(settings.log.level, settings.log.format)
-    _run(_collect(settings))
+    run_to_end(_collect(settings))
 
 
 async def _collect(settings: Settings) -> None:
     from streamgauge_server.collecting import collect as run_collector
 
-    await run_collector(settings, _stop_event())
+    await run_collector(settings, stop_event())
 
 
-def _stop_event() -> asyncio.Event:
-    """Returns what SIGTERM and SIGINT set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
+@cli.command()
+@configuration_options
+@click.option(
+    "--upstream", "http__upstream__address", metavar="ADDRESS", help="The gRPC server: host:port or unix:/path."
+)
+@click.option("--upstream-tls", "http__upstream__tls", is_flag=True, default=None, help="It speaks TLS.")
+@click.option("--upstream-ca", "http__upstream__ca", metavar="FILE", help="Trust these CAs for it, PEM; implies TLS.")
+@click.option("--upstream-cert", "http__upstream__cert", metavar="FILE", help="Client certificate for it, PEM.")
+@click.option("--upstream-key", "http__upstream__key", metavar="FILE", help="Key of the client certificate, PEM.")
+@click.option("--upstream-server-name", "http__upstream__server_name", metavar="NAME", help="Name in its certificate.")
+@click.option("--http-port", "http__port", type=int, metavar="PORT", help="Port to serve. [default: 8080]")
+@click.option("--http-host", "http__host", metavar="HOST", help="Address to serve. [default: 127.0.0.1]")
+@click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback without TLS.")
+@click.option("--tls-cert", "tls__cert", metavar="FILE", help="Certificate chain for HTTPS, PEM.")
+@click.option("--tls-key", "tls__key", metavar="FILE", help="Private key, PEM.")
+@click.option("--tls-client-ca", "tls__client_ca", metavar="FILE", help="Demand client certificates of these CAs.")
+@watching_options
+@click.option("--log-access", "log__access", type=click.Choice(["all", "failures", "off"]), help="What to log.")
+def gateway(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
+    """Serve HTTP before a gRPC server that runs elsewhere: REST, the legacy APIs, OpenAPI.
+
+    \b
+    Examples:
+      streamgauge-server gateway --upstream metrics.internal:50051 --upstream-tls
+      streamgauge-server gateway --upstream 127.0.0.1:50051 --http-port 8081
+      streamgauge-server gateway --upstream db1:50051 --upstream-ca ca.pem \\
+          --http-host 0.0.0.0 --tls-cert gateway.pem --tls-key gateway.key
+
+    It keeps nothing: run as many as you like behind a balancer. Tokens travel on as they come; the
+    server decides. SIGTERM and SIGINT stop it in order: /readyz says 503, requests under way end.
+    """  # noqa: D301, click looks for the character
+    settings = load_settings(config_file, assignments, **flags)
+    if settings.http.upstream.address is None:
+        raise click.UsageError("name the server: --upstream HOST:PORT, or the setting http.upstream.address")
+    logs.configure(settings.log.level, settings.log.format)
+    run_to_end(_front(settings))
+
+
+async def _front(settings: Settings) -> None:
+    from streamgauge_server.fronting import front
+
+    await front(settings, stop_event())
 
 
 def _tame_collector() -> None:
@@ -255,7 +226,7 @@ def _tame_collector() -> None:
 
 
 @cli.command("migrate")
-@_settings_options
+@settings_options
 def migrate_command(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
     """Bring the database to the schema that this version needs.
 
@@ -263,7 +234,7 @@ def migrate_command(config_file: Path | None, assignments: Sequence[str], **flag
     """
     from streamgauge_server.storage.migrate import migrate, schema_state
 
-    settings = _load(config_file, assignments, **flags)
+    settings = load_settings(config_file, assignments, **flags)
 
     async def work() -> tuple[str | None, str]:
         try:
@@ -273,7 +244,7 @@ def migrate_command(config_file: Path | None, assignments: Sequence[str], **flag
         except ValueError as error:
             raise StartError(f"database: {error}") from error
 
-    before, after = _run(work())
+    before, after = run_to_end(work())
     click.echo(f"the schema is at {after}" + ("" if before == after else f", it was {before or 'not there'}"))
 
 
@@ -289,7 +260,7 @@ _tenant_option = click.option("--tenant", default=DEFAULT_TENANT, show_default=T
 
 
 @token.command("create")
-@_settings_options
+@settings_options
 @_tenant_option
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="May be repeated.")
 @click.option("--name", default="", help="What the token is for.")
@@ -322,14 +293,14 @@ def token_create(
             _operator(tenant), scopes=list(dict.fromkeys(scopes)), display_name=name, expire_time=expire_time
         )
 
-    created, secret = _with_store(_load(config_file, assignments, **flags), work)
+    created, secret = _with_store(load_settings(config_file, assignments, **flags), work)
     expiry = "never" if created.expire_time is None else isoformat(created.expire_time)
     click.echo(f"tokens/{created.id} of tenant {created.tenant}, expires {expiry}; the secret:", err=True)
     click.echo(secret)
 
 
 @token.command("list")
-@_settings_options
+@settings_options
 @_tenant_option
 def token_list(config_file: Path | None, assignments: Sequence[str], tenant: str, **flags: Any) -> None:
     """List the tokens of a tenant, the newest first."""
@@ -347,13 +318,13 @@ def token_list(config_file: Path | None, assignments: Sequence[str], tenant: str
                 return found
 
     now = SystemClock().now()
-    for found in _with_store(_load(config_file, assignments, **flags), work):
+    for found in _with_store(load_settings(config_file, assignments, **flags), work):
         name = f"  {found.display_name}" if found.display_name else ""
         click.echo(f"{found.id}  {_state(found, now)}  {','.join(sorted(found.scopes))}{name}")
 
 
 @token.command("revoke")
-@_settings_options
+@settings_options
 @_tenant_option
 @click.argument("token_id", metavar="ID")
 def token_revoke(
@@ -366,12 +337,12 @@ def token_revoke(
 
         return await Tokens(store, SystemClock()).revoke(_operator(tenant), token_id.removeprefix("tokens/"))
 
-    revoked = _with_store(_load(config_file, assignments, **flags), work)
+    revoked = _with_store(load_settings(config_file, assignments, **flags), work)
     click.echo(f"tokens/{revoked.id} is revoked")
 
 
 @cli.command()
-@_settings_options
+@settings_options
 @click.option("--reference", "as_reference", is_flag=True, help="Every setting with type, default and meaning.")
 @click.option("--show", is_flag=True, help="The values in force, secrets masked. This is the default.")
 def config(config_file: Path | None, assignments: Sequence[str], as_reference: bool, show: bool, **flags: Any) -> None:
@@ -385,12 +356,12 @@ def config(config_file: Path | None, assignments: Sequence[str], as_reference: b
         click.echo("\n\n".join(_described(entry) for entry in reference()))
         click.echo("\n\n".join(["\nOf each cluster:", *(_option(entry) for entry in cluster_reference())]))
         return
-    for name, value in shown(_load(config_file, assignments, **flags)).items():
+    for name, value in shown(load_settings(config_file, assignments, **flags)).items():
         click.echo(f"{name} = {'' if value is None else value}")
 
 
 @cli.command()
-@_settings_options
+@settings_options
 def check(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
     """Check that the store answers, has the right schema, and that everything in it can be read.
 
@@ -414,7 +385,7 @@ def check(config_file: Path | None, assignments: Sequence[str], **flags: Any) ->
                     )
         return damaged
 
-    settings = _load(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
+    settings = load_settings(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
     if damaged := _with_store(settings, work):
         click.echo(f"{damaged} damaged")
         raise SystemExit(EXIT_DAMAGED)
@@ -424,14 +395,14 @@ def check(config_file: Path | None, assignments: Sequence[str], **flags: Any) ->
 def _with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
     logs.configure("warning", settings.log.format)
 
-    async def run() -> T:
+    async def opened() -> T:
         store = await open_store(settings, SystemClock())
         try:
             return await work(store)
         finally:
             await store.close()
 
-    return _run(run())
+    return run_to_end(opened())
 
 
 def _operator(tenant: str) -> Caller:

@@ -124,6 +124,8 @@ def shown(settings: Settings) -> dict[str, Any]:
             value = mask_url(value)
         elif entry.name == "clusters":
             value = f"{BETWEEN} ".join(map(str, value))
+        elif isinstance(value, tuple):
+            value = ", ".join(value)
         values[entry.name] = value
     return values
 

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import structlog
 
@@ -75,13 +76,22 @@ class Supervisor:
         Raises:
             PortTaken: another program listens on the port.
         """
-        address, reserved = reserve_port(self._settings.listen)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        with reserved:
-            _log.info("supervising", address=address, workers=self._settings.workers)
-            settings = self._settings.model_copy(update={"listen": address, "migrate": "never"})
+        settings = self._settings.model_copy(update={"migrate": "never"})
+        with ExitStack() as reserved:
+            address, kept = reserve_port(settings.listen)
+            reserved.enter_context(kept)
+            settings = settings.model_copy(update={"listen": address})
+            http = settings.http
+            if http.port is not None:
+                bare = f"[{http.host}]" if ":" in http.host else http.host
+                http_address, kept = reserve_port(f"{bare}:{http.port}")
+                reserved.enter_context(kept)
+                http = http.model_copy(update={"port": int(split_address(http_address)[1])})
+                settings = settings.model_copy(update={"http": http})
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+            _log.info("supervising", address=address, http_port=http.port, workers=settings.workers)
             document = settings.model_dump_json().encode() + b"\n"
             try:
                 async with asyncio.TaskGroup() as group:

@@ -85,9 +85,10 @@ def test_every_setting_can_be_set_by_its_variable(name: str, monkeypatch: pytest
     together: dict[str, dict[str, Any]] = {
         "tls": {"tls.cert": "c", "tls.key": "k", "tls.client_ca": "a"},
         "openid": {"openid.issuer": "i", "openid.audience": "a", "openid.jwks_url": "https://k"},
+        "http.upstream": {"http.upstream.cert": "c", "http.upstream.key": "k"},
     }
     entry = next(entry for entry in reference() if entry.name == name)
-    values = {**together.get(name.split(".")[0], {})}
+    values = {**together.get(name.rpartition(".")[0], {})}
     values.setdefault(name, _another(entry.type, entry.default, name))
     for other, value in values.items():
         monkeypatch.setenv("STREAMGAUGE_" + other.upper().replace(".", "__"), str(value))
@@ -98,7 +99,8 @@ def _another(kind: str, default: Any, name: str) -> Any:
     if " | " in kind:
         return next(word for word in kind.split(" | ") if word != default)
     by_name = {"listen": "127.0.0.1:7", "database": "sqlite:///other.db", "clusters": "a=http://f:81; b=https://g/x"}
-    return by_name.get(name) or {"integer": 7, "number": 7.5, "boolean": not default, "text": "x", "path": "p"}[kind]
+    by_kind = {"integer": 7, "number": 7.5, "boolean": not default, "text": "x", "path": "p", "list of texts": "a, b"}
+    return by_name.get(name) or ("/x" if name.endswith(".prefix") else by_kind[kind])
 
 
 def test_the_reference_lists_every_setting_with_a_meaning() -> None:
