@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from tests.bench import assets, calls, collecting, imports, jobs, machine, plots, postgres, ranges
+from tests.bench import assets, calls, collecting, imports, jobs, machine, plots, postgres, ranges, rest
 from tests.bench.report import Measurement, table, write_json
 from tests.bench.session import ENGINES, FULL, POSTGRESQL, QUICK, SQLITE, Scale, Session
 
@@ -19,6 +19,7 @@ Measure = Callable[[Session], list[Measurement]]
 MEASURES: dict[Measure, tuple[str, ...]] = {
     calls.unary_write: (calls.WRITE,),
     calls.latest_read: (calls.READ,),
+    rest.rest_latest: (rest.VS_GRPC, rest.VS_FASTAPI),
     jobs.job_status: (jobs.STATUS,),
     imports.import_vs_rows: (imports.IMPORT,),
     ranges.ranges: tuple(one.name for one in ranges.RANGES),

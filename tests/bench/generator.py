@@ -1,4 +1,4 @@
-"""The process that makes unary calls, and its handle: one JSON command per line in, one JSON answer per line out."""
+"""The process that makes calls, and its handle: one JSON command per line in, one JSON answer per line out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from tests.bench.http2 import MAX_FRAME, GeneratorError, Load, drive
+from tests.bench import http1, http2
+from tests.bench.http2 import MAX_FRAME, GeneratorError, Load
 
 PREFIX_BYTES = 5
 
@@ -34,6 +35,8 @@ class Command:
     """Begin again with the first request after the last one."""
     minimum_bytes: int = PREFIX_BYTES
     """Smallest good answer, its prefix included."""
+    http1: bool = False
+    """Requests are whole ones of HTTP/1.1 instead of gRPC messages; every caller has a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +130,15 @@ class _Requests:
 
 def _run(command: Command, requests: _Requests) -> dict[str, object]:
     bodies = requests.take(command.calls, again=command.again)
+    if command.http1:
+        bodies = (body[PREFIX_BYTES:] for body in bodies)
     load = Load(bodies, time.perf_counter() + command.seconds, command.minimum_bytes)
+    callers = command.callers
     try:
         seconds = asyncio.run(
-            drive(command.target, command.method, load, callers=command.callers, connections=command.connections)
+            http1.drive(command.target, load, callers=callers)
+            if command.http1
+            else http2.drive(command.target, command.method, load, callers=callers, connections=command.connections)
         )
     except (GeneratorError, OSError) as error:
         return {"error": str(error)}

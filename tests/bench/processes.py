@@ -54,14 +54,18 @@ def echo_server() -> Iterator[Served]:
 
 
 @contextmanager
-def streamgauge_server(url: str, log: Path) -> Iterator[Served]:
+def streamgauge_server(url: str, log: Path, *, http_port: int | None = None) -> Iterator[Served]:
     """Runs the server as anybody would start it, with the defaults of its settings and an access log into a file.
+
+    With `http_port` its gateway serves there.
 
     Raises:
         RuntimeError: it does not serve in time; with the end of its log.
     """
-    target = f"127.0.0.1:{_free_port()}"
+    target = f"127.0.0.1:{free_port()}"
     arguments = ["serve", "--listen", target, "--database", url, "--migrate"]
+    if http_port is not None:
+        arguments += ["--http-port", str(http_port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamgauge_server", *arguments], stdout=output, stderr=subprocess.STDOUT
@@ -70,6 +74,26 @@ def streamgauge_server(url: str, log: Path) -> Iterator[Served]:
         served = Served(target, process.pid)
         _wait_until_serving(served, process, log)
         yield served
+
+
+@contextmanager
+def fastapi_service(path: Path, log: Path) -> Iterator[Served]:
+    """Runs the service that REST is compared with, on a SQLite file; its tables are there when it is.
+
+    Raises:
+        RuntimeError: it does not serve in time; with the end of its log.
+    """
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.fastapi_service", str(path), str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    with _stopped_at_the_end(process):
+        if not _listens(process, port):
+            raise RuntimeError(f"the service does not serve:\n{log.read_text()[-2000:]}")
+        yield Served(f"127.0.0.1:{port}", process.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +124,7 @@ def collector(url: str, cluster: str, log: Path) -> Iterator[Collecting]:
     Raises:
         RuntimeError: its metrics are not served in time; with the end of its log.
     """
-    port = _free_port()
+    port = free_port()
     arguments = ["collect", "flink", "--database", url, "--set", "migrate=always", "--cluster", f"bench={cluster}"]
     arguments += ["--metrics-port", str(port)]
     with log.open("wb") as output:
@@ -108,16 +132,22 @@ def collector(url: str, cluster: str, log: Path) -> Iterator[Collecting]:
             [sys.executable, "-m", "streamgauge_server", *arguments], stdout=output, stderr=subprocess.STDOUT
         )
     with _stopped_at_the_end(process):
-        deadline = time.monotonic() + START_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=5).close()
-            except OSError:
-                time.sleep(0.1)
-                continue
-            yield Collecting("", process.pid, f"http://127.0.0.1:{port}/metrics")
-            return
-        raise RuntimeError(f"the collector does not start:\n{log.read_text()[-2000:]}")
+        if not _listens(process, port):
+            raise RuntimeError(f"the collector does not start:\n{log.read_text()[-2000:]}")
+        yield Collecting("", process.pid, f"http://127.0.0.1:{port}/metrics")
+
+
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Waits until a process listens on its port; tells whether it does."""
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            time.sleep(0.1)
+            continue
+        return True
+    return False
 
 
 def _wait_until_serving(served: Served, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -136,7 +166,8 @@ def _wait_until_serving(served: Served, process: subprocess.Popen[bytes], log: P
     raise RuntimeError(f"the server does not serve:\n{log.read_text()[-2000:]}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Returns a port of loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 

@@ -53,6 +53,8 @@ class Scale:
     """Runs of jobs that plots are of."""
     report_batches: int
     """Requests with 1,000 reports of runs, in each round."""
+    rest_readings: int
+    """Readings of each source whose newest values are read by REST."""
 
 
 FULL = Scale(
@@ -70,6 +72,7 @@ FULL = Scale(
     collector_polls=6,
     runs=10_000_000,
     report_batches=10,
+    rest_readings=240,
 )
 QUICK = Scale(
     call_rounds=5,
@@ -86,6 +89,7 @@ QUICK = Scale(
     collector_polls=2,
     runs=200_000,
     report_batches=3,
+    rest_readings=60,
 )
 
 
@@ -136,9 +140,10 @@ class Session:
 
     def bodies(self, name: str, messages: Sequence[bytes]) -> str:
         """Writes requests for the generator; returns their file."""
-        return str(write_bodies(self._file(name), messages))
+        return str(write_bodies(self.file(name), messages))
 
-    def _file(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """Returns a path for a new file."""
         self._files += 1
         return self.directory / f"{self._files}-{name}"
 
@@ -153,9 +158,9 @@ class Session:
                 yield f"sqlite:///{place}/store.db"
 
     @contextmanager
-    def server(self) -> Iterator[Served]:
-        """Runs the server on an empty store."""
-        with self.store() as url, streamgauge_server(url, self._file("server.log")) as served:
+    def server(self, *, http_port: int | None = None) -> Iterator[Served]:
+        """Runs the server on an empty store, with a gateway if that gets a port."""
+        with self.store() as url, streamgauge_server(url, self.file("server.log"), http_port=http_port) as served:
             yield served
 
     def rounds(self, command: Command, served: Served, count: int) -> list[Round]:
@@ -171,12 +176,13 @@ class Session:
         rounds = []
         for _ in range(count):
             self.noise.take()
-            echo, echo_cpu = self._run(on_echo, self.echo)
-            subject, subject_cpu = self._run(command, served)
+            echo, echo_cpu = self.load(on_echo, self.echo)
+            subject, subject_cpu = self.load(command, served)
             rounds.append(Round(echo, subject, echo_cpu, subject_cpu))
         return rounds
 
-    def _run(self, command: Command, served: Served) -> tuple[Result, float]:
+    def load(self, command: Command, served: Served) -> tuple[Result, float]:
+        """Puts a load on a server; returns what it gave, and the processor time of a call in seconds."""
         before = served.cpu()
         result = self.generator.run(command)
         return result, (served.cpu() - before) / result.calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -15,7 +16,7 @@ import grpc.aio
 import numpy as np
 import pytest
 
-from tests.bench import report, workload
+from tests.bench import http1, report, workload
 from tests.bench.generator import read_bodies, write_bodies
 from tests.bench.http2 import Load, drive
 from tests.bench.report import Goal, Measurement, Pair
@@ -153,4 +154,40 @@ async def test_failed_calls_and_short_answers_are_counted_with_their_reason(targ
     await drive(target, f"/{SERVICE}/Echo", short, callers=2, connections=1)
     assert (failing.tally.failed, failing.tally.latencies) == (3, [])
     assert "not today" in failing.tally.first_failure
+    assert (short.tally.failed, short.tally.first_failure) == (3, "answer of 5 bytes")
+
+
+@pytest.fixture
+async def http_target() -> AsyncIterator[str]:
+    """An HTTP server that answers with the length of the path as its body, in two pieces, or with 404."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := (await reader.readuntil(b"\r\n\r\n")).decode() if not reader.at_eof() else "":
+            path = head.split()[1]
+            status = "404 Not Found" if path == "/missing" else "200 OK"
+            writer.write(f"HTTP/1.1 {status}\r\ncontent-type: text/plain\r\nContent-Le".encode())
+            await writer.drain()
+            writer.write(f"ngth: {len(path)}\r\n\r\n{path}".encode())
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    yield f"{host}:{port}"
+    server.close()
+    await server.wait_closed()
+
+
+async def test_http_requests_are_sent_once_each_on_the_connections_of_the_callers(http_target: str) -> None:
+    load_ = load([http1.request(http_target, f"/{number}") for number in range(100)], minimum_bytes=2)
+    await http1.drive(http_target, load_, callers=7)
+    assert (len(load_.tally.latencies), load_.tally.failed) == (100, 0)
+
+
+async def test_failed_http_requests_and_short_answers_are_counted_with_their_reason(http_target: str) -> None:
+    missing = load([http1.request(http_target, "/missing")] * 3)
+    short = load([http1.request(http_target, "/1234")] * 3, minimum_bytes=6)
+    await http1.drive(http_target, missing, callers=2)
+    await http1.drive(http_target, short, callers=2)
+    assert (missing.tally.failed, missing.tally.latencies) == (3, [])
+    assert "404 Not Found" in missing.tally.first_failure
     assert (short.tally.failed, short.tally.first_failure) == (3, "answer of 5 bytes")
