@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import ClassVar
 
 import grpc.aio
@@ -12,7 +14,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 from streamgauge.v1 import job_service_pb2 as pb
-from streamgauge_server.gateway.legacy import jobs
+from streamgauge_server.gateway.legacy import jobs, jobs_failures
 from streamgauge_server.gateway.upstream import Passage, Upstream
 from streamgauge_server.http_edge import HttpEdge
 from streamgauge_server.http_settings import HttpSettings, LegacySettings
@@ -561,6 +563,14 @@ class TestTrouble:
 
 
 class TestDocuments:
+    def test_the_page_has_every_route_and_every_error(self) -> None:
+        text = (Path(__file__).resolve().parents[2] / "docs/legacy/jobs.md").read_text(encoding="utf-8")
+        for path in (*OF_A_JOB, *OTHERS):
+            assert f"`GET /{path.format('{uuid}')}`" in text
+        for code, told in jobs_failures.TEXTS.items():
+            assert re.search(rf"^\| {code} \| .*`{re.escape(told)}`", text, re.M)
+        assert f"| {jobs_failures.PATH_NOT_FOUND} | 404 |" in text
+
     async def test_examples_are_as_their_schemas_say(self) -> None:
         async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
             api = jobs.api(Upstream(channel), LegacySettings())
