@@ -13,7 +13,7 @@ from streamgauge_server.gateway.rest.bodies import JSON, NDJSON, lines, media_ty
 from streamgauge_server.gateway.rest.contract import WHOLE_BODY, Binding
 from streamgauge_server.gateway.rest.parameters import Parameters
 from streamgauge_server.gateway.rest.reading import read_field, read_message
-from streamgauge_server.gateway.rest.violations import Violations
+from streamgauge_server.gateway.rest.violations import Violations, shown
 
 
 class Requests:
@@ -86,7 +86,9 @@ class Requests:
         return message
 
     def _read_body(self, message: Any, value: Any, violations: Violations) -> None:
-        if self._body_field is None:
+        if self._body_field is None and type(value) is not dict:
+            violations.add("", f"the body must be an object, is {shown(value)}")
+        elif self._body_field is None:
             read_message(message, value, "", violations)
         else:
             read_field(message, self._body_field, value, violations)
