@@ -62,7 +62,7 @@ def tell_history(gateway: Gateway) -> History:
         of_source = [file for file in files if file.source == f"sources/{source}"]
         gateway.sources.ReportIngests(sources.ReportIngestsRequest(ingests=of_source))
     of_ingests = gateway.metric_types.GetMetricType(pb.GetMetricTypeRequest(name="metricTypes/ingests"))
-    numbers = {choice.fields["name"]: choice.number for choice in of_ingests.choices}
+    numbers = {str(choice.fields["name"]): choice.number for choice in of_ingests.choices}
     return History(gateway, job_types, numbers, _power(gateway))
 
 

@@ -157,6 +157,6 @@ def test_every_golden_file_is_of_a_case() -> None:
 
 
 def test_json_is_compact_utf8_that_ends_no_line_of_javascript() -> None:
-    body = answer(rendering.metric_type(CUSTOM)).body
+    body = bytes(answer(rendering.metric_type(CUSTOM)).body)
     assert body.startswith(b'{"name":"power.v1~x","title":"Strom \\u2028 \xe2\x80\x9eK\xc3\xbcche')
     assert b": " not in body.replace(b"Strom \\u2028 ", b"")
