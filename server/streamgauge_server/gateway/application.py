@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from streamgauge_server.gateway import operations, rest
 from streamgauge_server.gateway.api import Api
@@ -51,6 +53,11 @@ def application(
     metrics = HttpMetrics()
     registry.register(metrics)
     router = Router([otherwise, documents.api(apis, refusals.tell), *apis], otherwise)
+    return layered(router, settings, metrics, access_log)
+
+
+def layered(router: Router, settings: HttpSettings, metrics: HttpMetrics, access_log: AccessLog) -> ASGIApp:
+    """Returns what every request passes on its way to the routes, from the innermost layer to the outermost."""
     app: ASGIApp = Dispatch(router, settings.call_seconds)
     app = Reception(app, max_body_bytes=settings.max_body_bytes, receive_seconds=settings.receive_seconds)
     app = GZipMiddleware(app, minimum_size=settings.gzip_min_bytes, compresslevel=_GZIP_LEVEL)
@@ -63,7 +70,11 @@ def application(
             expose_headers=_EXPOSED_HEADERS,
         )
     app = Observation(app, metrics, access_log)
-    return RequestIds(app)
+    app = RequestIds(app)
+    if settings.trusted_proxies:
+        proxied: Any = ProxyHeadersMiddleware(app, list(settings.trusted_proxies))  # type: ignore[arg-type]
+        app = proxied
+    return app
 
 
 def _apis(upstream: Upstream, settings: HttpSettings, clock: Callable[[], int]) -> Iterator[Api]:

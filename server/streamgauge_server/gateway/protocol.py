@@ -28,9 +28,12 @@ _log = structlog.stdlib.get_logger("streamgauge.access")
 
 
 class ProtocolConfig(Config):
-    """uvicorn's configuration, and how long a client may take for a head or to go on reading, in seconds."""
+    """uvicorn's configuration and ours."""
 
     receive_seconds: float
+    """How long a client may take for a head, or to go on reading."""
+    closed: asyncio.Event
+    """Set whenever a connection has ended."""
 
 
 class _Unacceptable(Exception):
@@ -53,6 +56,7 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._seconds = config.receive_seconds
+        self._closed = config.closed
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._in_head = False
@@ -72,6 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
         super().connection_lost(exc)
+        self._closed.set()
 
     def data_received(self, data: bytes) -> None:
         """Parses what came; requests begin in the callbacks."""

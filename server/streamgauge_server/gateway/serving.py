@@ -8,11 +8,15 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
 from streamgauge_server.gateway.protocol import HttpProtocol, ProtocolConfig
 
+_log = structlog.stdlib.get_logger("streamgauge.gateway")
+
+_CANCEL_SECONDS = 1.0
 _KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays; longer than the 60 s of most load balancers, so that it is they who close."""
 
@@ -37,6 +41,7 @@ class HttpServer:
             workers=1,
         )
         config.receive_seconds = receive_seconds
+        config.closed = asyncio.Event()
         config.load()
         config.ssl = tls
         self._server = _GuestServer(config)
@@ -56,20 +61,21 @@ class HttpServer:
             await self._running
 
     async def stop(self, grace: float) -> None:
-        """Closes the listener and idle connections; requests under way get `grace` seconds, and then are cancelled."""
-        if self._running is None:
-            return
-        self._server.config.timeout_graceful_shutdown = grace  # type: ignore[assignment]  # it may well be a fraction
-        self._server.should_exit = True
-        await self._running
+        """Closes the listener and idle connections; requests under way get `grace` seconds."""
+        if self._running is not None:
+            self._server.grace = grace
+            self._server.should_exit = True
+            await self._running
 
 
 class _GuestServer(uvicorn.Server):
-    """A server that leaves the process's signal handlers alone and tells when it listens."""
+    """A server that leaves the process's signal handlers alone, tells when it listens, and stops without a fuss."""
 
     def __init__(self, config: ProtocolConfig) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self.grace = 0.0
+        self._closed = config.closed
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -80,3 +86,29 @@ class _GuestServer(uvicorn.Server):
         """Begins to listen."""
         await super().startup(sockets)
         self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends in order. uvicorn's own cancels tasks, each of which it then logs as a fault of the application."""
+        for server in self.servers:
+            server.close()
+        connections = self.server_state.connections
+        for connection in list(connections):
+            connection.shutdown()
+        deadline = asyncio.get_running_loop().time() + self.grace
+        # Connections end after their requests: what is written must get out. Those that pipelined have more requests.
+        try:
+            async with asyncio.timeout_at(deadline):
+                while connections:
+                    self._closed.clear()
+                    await self._closed.wait()
+        except TimeoutError:
+            _log.warning("requests under way took too long and are cut off", connections=len(connections))
+        for connection in list(connections):
+            connection.transport.abort()
+        # Now that their clients are gone, requests under way are cancelled by the application itself.
+        tasks = list(self.server_state.tasks)
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
+            for task in stuck:
+                task.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
