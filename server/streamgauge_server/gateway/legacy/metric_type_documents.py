@@ -149,7 +149,7 @@ _PAGING = (
 )
 
 
-def _moment(name: str, default: str) -> Json:
+def _moment(name: str, default: str, example: str) -> Json:
     duration = r"^P([0-9]{1,3}M)?([0-9]{1,3}W)?([0-9]{1,4}D)?(T([0-9]{1,4}H)?([0-9]{1,4}M)?([0-9]{1,6}S)?)?$"
     return {
         "name": name,
@@ -157,10 +157,10 @@ def _moment(name: str, default: str) -> Json:
         "description": (
             f"The {'first' if name == 'started' else 'last'} moment at which a bin may begin, itself included: a "
             "date-time with its offset, or a duration back from now of months, weeks, days, hours, minutes and "
-            f"seconds. The last one counts. Default: {default}."
+            f"seconds, such as P7D. The last one counts. Default: {default}."
         ),
         "schema": {"anyOf": [{**_TEXT, "format": "date-time"}, {**_TEXT, "pattern": duration}]},
-        "examples": {"moment": {"value": "2015-01-01T00:00:00Z"}, "duration": {"value": "P7D"}},
+        "example": example,
     }
 
 
@@ -175,7 +175,7 @@ _PLOT = (
         "Columns to plot. With `group` both; nothing named is every column of the catalogue. Derived columns of the "
         "server (`run_time_p95`, `failed_rate` and so on) are answered when they are named. 400 for an unknown one.",
         _TEXT,
-        ["completed_count", "failed_count"],
+        ["total_count"],
     ),
     _repeated(
         "group", "Groups of columns to plot. Unknown ones, empty ones and `null` are ignored.", _TEXT, ["overview"]
@@ -186,8 +186,8 @@ _PLOT = (
         _INT64,
         [1],
     ),
-    _moment("started", "the beginning"),
-    _moment("ended", "now"),
+    _moment("started", "the beginning", "2015-01-01T00:00:00Z"),
+    _moment("ended", "now", "2015-01-31T00:00:00Z"),
     {
         "name": "bin",
         "in": "query",
