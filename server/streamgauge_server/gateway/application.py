@@ -48,7 +48,7 @@ def application(
     Raises:
         RouteConflict: the prefixes of the legacy APIs make two routes the same.
     """
-    apis = list(_apis(upstream, settings, clock))
+    apis = list(apis_of(upstream, settings, clock))
     otherwise = operations.api(readiness, registry if show_metrics else None, refusals.tell)
     metrics = HttpMetrics()
     registry.register(metrics)
@@ -77,7 +77,7 @@ def layered(router: Router, settings: HttpSettings, metrics: HttpMetrics, access
     return app
 
 
-def _apis(upstream: Upstream, settings: HttpSettings, clock: Callable[[], int]) -> Iterator[Api]:
+def apis_of(upstream: Upstream, settings: HttpSettings, clock: Callable[[], int] = microseconds) -> Iterator[Api]:
     """Yields REST, and the legacy APIs that are switched on."""
     yield rest.api(upstream)
     if settings.sources.enabled:
