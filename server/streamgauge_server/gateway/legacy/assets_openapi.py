@@ -17,7 +17,10 @@ _MOMENT_OUT = {
     "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$",
     "examples": ["2024-03-02T17:44:00.000Z"],
 }
-_MOMENT_IN_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):?[0-5]\d)$"
+_MOMENT_IN_PATTERN = (
+    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?"
+    r"(Z|[+-]([01]\d|2[0-3]):?[0-5]\d)$"
+)
 
 
 def _moment_in(*types: str) -> dict[str, Any]:
@@ -128,6 +131,7 @@ _PROBLEMS = {
     "404": _problem("There is no such asset."),
     "408": _problem("The request did not come in time."),
     "429": _problem("Too many calls, assets or metrics."),
+    "431": {"description": "The head of the request is too large."},
     "499": _problem("The call was cancelled."),
     "500": _problem("A fault of the server."),
     "503": _problem("The server or its store cannot be reached; try again after `Retry-After` seconds."),

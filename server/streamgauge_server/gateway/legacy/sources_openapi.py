@@ -181,6 +181,7 @@ OPERATION: Mapping[str, Any] = {
         "408": _error("The request did not come in time."),
         "422": _error("A parameter is wrong.", "LegacySourceValidationError"),
         "429": _error("The answer would be too large, or too many calls were made."),
+        "431": {"description": "The head of the request is too large."},
         "499": _error("The call was cancelled."),
         "500": _error("A fault of the server."),
         "503": _error("The server or its store cannot be reached; try again after `Retry-After` seconds."),
