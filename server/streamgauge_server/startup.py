@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
+from functools import partial
 from pathlib import Path
 
 from streamgauge_server.cluster_settings import ClusterSettings
 from streamgauge_server.flink.addresses import Tls
+from streamgauge_server.flink.credentials import Credentials
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.services.clusters import ClusterConfig, Clusters
@@ -66,7 +68,6 @@ def _config(cluster: ClusterSettings, limits: Limits) -> ClusterConfig:
     tls = Tls(cluster.ca_file, cluster.client_cert_file, cluster.client_key_file)
     try:
         tls.context()
-        password = _secret(cluster.password_file, cluster.password_variable)
         config = ClusterConfig(
             name=cluster.name,
             tenant=cluster.tenant,
@@ -75,8 +76,7 @@ def _config(cluster: ClusterSettings, limits: Limits) -> ClusterConfig:
             max_stacktrace_bytes=limits.max_stacktrace_bytes,
             poll_seconds=cluster.poll_seconds,
             requests_per_second=cluster.requests_per_second,
-            bearer_token=_secret(cluster.token_file, cluster.token_variable),
-            basic_auth=None if cluster.user is None or password is None else (cluster.user, password),
+            credentials=_credentials(cluster),
             tls=tls,
         )
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
@@ -84,15 +84,25 @@ def _config(cluster: ClusterSettings, limits: Limits) -> ClusterConfig:
     return config
 
 
-def _secret(file: Path | None, variable: str | None) -> str | None:
+def _credentials(cluster: ClusterSettings) -> Credentials | None:
+    file, variable = cluster.token_file, cluster.token_variable
+    if cluster.user is not None:
+        file, variable = cluster.password_file, cluster.password_variable
     if file is not None:
-        text = file.read_text(encoding="utf-8").strip()
-        where = str(file)
-    elif variable is not None:
-        text = os.environ.get(variable, "").strip()
-        where = f"the environment variable {variable}"
-    else:
-        return None
+        return Credentials(partial(_secret_in_file, file), cluster.user)
+    return None if variable is None else Credentials(partial(_secret_in_variable, variable), cluster.user)
+
+
+def _secret_in_file(file: Path) -> str:
+    return _checked_secret(file.read_text(encoding="utf-8"), str(file))
+
+
+def _secret_in_variable(variable: str) -> str:
+    return _checked_secret(os.environ.get(variable, ""), f"the environment variable {variable}")
+
+
+def _checked_secret(text: str, where: str) -> str:
+    text = text.strip()
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError(f"there is no secret of printable ASCII characters in {where}")
     return text

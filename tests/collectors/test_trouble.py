@@ -7,6 +7,7 @@ import time
 import pytest
 from streamgauge_server.collectors import polling
 from streamgauge_server.collectors.flink import LONGEST_PAUSE
+from streamgauge_server.flink.credentials import Credentials
 from streamgauge_server.flink.errors import Cause, Unreachable
 from streamgauge_server.model.jobs import JobState
 from streamgauge_server.storage.store import Store
@@ -74,7 +75,7 @@ async def test_a_cluster_that_accepts_and_never_answers_is_given_up_in_time(coll
 
 
 async def test_the_status_never_tells_secrets(start_collecting: StartCollecting) -> None:
-    collecting = await start_collecting(bearer_token=SECRET)
+    collecting = await start_collecting(credentials=Credentials(lambda: SECRET))
     assert SECRET not in repr(collecting.config)
     await collecting.turn()
     assert collecting.fake.requests[0].headers["authorization"] == f"Bearer {SECRET}"

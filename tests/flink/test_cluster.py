@@ -108,7 +108,7 @@ async def test_a_finite_job_finishes_with_its_final_figures(
     assert details.duration_ms == details.end_ms - details.start_ms
     figures = (await FigureReader(flink_client).read(jid)).figures
     assert (figures["numRecordsRead"], figures["numRecordsProcessed"]) == (300, 150)
-    assert await flink_client.job_metric_names(jid) == frozenset()
+    assert await flink_client.job_metrics(jid, ["numRestarts", "uptime"]) == {}
     with pytest.raises(Refused, match=r"another terminal state \(FINISHED\)"):
         await flink_client.cancel(jid)
 

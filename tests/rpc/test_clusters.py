@@ -92,15 +92,26 @@ def test_the_reference_tells_all_options_of_a_cluster() -> None:
     assert all(entry.description.endswith(".") for entry in cluster_reference())
 
 
-@pytest.mark.parametrize("source", ["token_file=", "token_variable=FLINK_TOKEN"])
-async def test_secrets_are_read_at_the_start(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("source", "authorization"),
+    [
+        ("token_file={file}", f"Bearer {SECRET}"),
+        ("token_variable=FLINK_TOKEN", f"Bearer {SECRET}"),
+        ("user=sg password_file={file}", "Basic c2c6czNjcjN0"),
+        ("user=sg password_variable=FLINK_TOKEN", "Basic c2c6czNjcjN0"),
+    ],
+)
+async def test_secrets_are_read_at_the_start(
+    source: str, authorization: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "token").write_text(f"{SECRET}\n")
     monkeypatch.setenv("FLINK_TOKEN", SECRET)
-    option = f"{source}{tmp_path / 'token'}" if source.endswith("=") else source
-    settings = load({"clusters": [f"a=http://x {option}"]})
+    settings = load({"clusters": [f"a=http://x {source.format(file=tmp_path / 'token')}"]})
     assert SECRET not in repr(settings)
     clusters = open_clusters(settings)
-    assert clusters.configs["default", "a"].bearer_token == SECRET
+    credentials = clusters.configs["default", "a"].credentials
+    assert credentials is not None
+    assert credentials.authorization == authorization
     assert SECRET not in repr(clusters.configs)
     await clusters.close()
 

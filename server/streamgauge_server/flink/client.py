@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import quote
@@ -10,6 +10,7 @@ from urllib.parse import quote
 from streamgauge_server.flink import fields
 from streamgauge_server.flink.addresses import Tls
 from streamgauge_server.flink.cluster import ClusterConfig, ClusterOverview, JobSummary, parse_jobs, parse_status
+from streamgauge_server.flink.credentials import Credentials
 from streamgauge_server.flink.errors import Cause, Unreachable
 from streamgauge_server.flink.failures import MAX_STACK_BYTES, FailureHistory
 from streamgauge_server.flink.ids import flink_id, is_flink_id
@@ -38,8 +39,7 @@ class FlinkClient:
     Args:
         base_urls: addresses of the REST API of one cluster, several with high availability; each may have a path, as
             that of a proxy or `/v1`.
-        headers: sent with every request, such as `authorization`.
-        basic_auth: user and password.
+        credentials: sent with every request, and read anew when the cluster refuses them with 401.
         tls: for addresses with https; by default the system's authorities are trusted.
         connect_timeout: seconds.
         read_timeout: seconds.
@@ -51,8 +51,7 @@ class FlinkClient:
         self,
         base_urls: Sequence[str],
         *,
-        headers: Mapping[str, str] | None = None,
-        basic_auth: tuple[str, str] | None = None,
+        credentials: Credentials | None = None,
         tls: Tls | None = None,
         connect_timeout: float = CONNECT_SECONDS,
         read_timeout: float = READ_SECONDS,
@@ -62,8 +61,7 @@ class FlinkClient:
         self._max_stack_bytes = max_stack_bytes
         self._transport = Transport(
             base_urls,
-            headers=headers or {},
-            basic_auth=basic_auth,
+            credentials=credentials,
             tls=tls,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
@@ -114,12 +112,8 @@ class FlinkClient:
         target = f"{_of_job(jid)}/exceptions?maxExceptions={limit}"
         return await self._get(target, lambda answer: FailureHistory.parse(answer, self._max_stack_bytes))
 
-    async def job_metric_names(self, jid: str) -> frozenset[str]:
-        """Returns ids of a job's own metrics; none for a job that has ended or is unknown."""
-        return await self._get(f"{_of_job(jid)}/metrics", parse_names)
-
     async def job_metrics(self, jid: str, ids: Collection[str]) -> dict[str, str]:
-        """Returns values of a job's own metrics by id; unknown ids are missing."""
+        """Returns values of a job's own metrics by id; unknown ids are missing, and all of a job that has ended."""
         return await self._values(f"{_of_job(jid)}/metrics", ids)
 
     async def vertex_metrics(self, jid: str, vertex: str, ids: Collection[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 import httpx
 
 from streamgauge_server.flink.addresses import Tls, base_url
+from streamgauge_server.flink.credentials import Credentials
 from streamgauge_server.flink.errors import Cause, FlinkError, NotFound, Refused, TooLarge, Unreachable, first_line
 
 CONNECT_SECONDS, READ_SECONDS = 2.0, 5.0
@@ -46,8 +47,7 @@ class Transport:
         self,
         base_urls: Sequence[str],
         *,
-        headers: Mapping[str, str],
-        basic_auth: tuple[str, str] | None,
+        credentials: Credentials | None,
         tls: Tls | None,
         connect_timeout: float,
         read_timeout: float,
@@ -61,13 +61,13 @@ class Transport:
         """How many requests have been sent."""
         # Waiting for a free connection must not count as the cluster's slowness.
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._credentials = credentials
         self._max_body = max_body
         # A server that sends a byte every few seconds would get around the timeout of a single read.
         self._whole_timeout = connect_timeout + read_timeout
         self._http = httpx.AsyncClient(
-            auth=basic_auth,
             # Compressed answers would get around the bound of a body.
-            headers={**headers, "accept": "application/json", "accept-encoding": "identity"},
+            headers={"accept": "application/json", "accept-encoding": "identity"},
             verify=(tls or Tls()).context() if any(url.startswith("https") for url in self._base_urls) else False,
             timeout=httpx.Timeout(read_timeout, connect=connect_timeout, pool=None),
             limits=httpx.Limits(max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS),
@@ -107,14 +107,34 @@ class Transport:
         yield from (index for index in range(len(self._base_urls)) if index != first)
 
     async def _attempt(self, method: str, url: str, body: Mapping[str, object] | None) -> object:
+        if self._credentials is None:
+            return await _meaning(*await self._exchange(method, url, body, {}))
+        authorization = self._credentials.authorization
+        status, raw = await self._exchange(method, url, body, {"authorization": authorization})
+        if status == HTTPStatus.UNAUTHORIZED:
+            # Whoever refuses it has not acted on the request.
+            try:
+                renewed = await self._credentials.renew(authorization)
+            except (OSError, ValueError) as error:
+                reason = f"the cluster answered with HTTP status {status}, and the secret cannot be read anew"
+                raise Unreachable(Cause.STATUS, reason, may_have_arrived=False) from error
+            if renewed:
+                headers = {"authorization": self._credentials.authorization}
+                status, raw = await self._exchange(method, url, body, headers)
+        return await _meaning(status, raw)
+
+    async def _exchange(
+        self, method: str, url: str, body: Mapping[str, object] | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        """Sends one request and returns status and body of the answer."""
         self.sent += 1
         try:
             async with (
                 self._slots,
                 asyncio.timeout(self._whole_timeout),
-                self._http.stream(method, url, json=body) as response,
+                self._http.stream(method, url, json=body, headers=headers) as response,
             ):
-                raw = await self._body(response)
+                return response.status_code, await self._body(response)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _not_connected(error) from None
         except (TimeoutError, httpx.TimeoutException):
@@ -122,7 +142,6 @@ class Transport:
         except httpx.HTTPError as error:
             reason = f"the connection broke off ({type(error).__name__})"
             raise Unreachable(Cause.CONNECTION, reason, may_have_arrived=True) from None
-        return await _meaning(response.status_code, raw)
 
     async def _body(self, response: httpx.Response) -> bytes:
         if response.headers.get("content-encoding", "identity") != "identity":

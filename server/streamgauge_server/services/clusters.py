@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from streamgauge_server.flink.addresses import Tls
 from streamgauge_server.flink.client import FlinkClient
+from streamgauge_server.flink.credentials import Credentials
 from streamgauge_server.flink.failures import MAX_STACK_BYTES
 
 ClusterKey = tuple[str, str]
@@ -28,8 +29,7 @@ class ClusterConfig:
     poll_seconds: float = 10.0
     requests_per_second: float = 20.0
     max_stacktrace_bytes: int = MAX_STACK_BYTES
-    bearer_token: str | None = field(default=None, repr=False)
-    basic_auth: tuple[str, str] | None = field(default=None, repr=False)
+    credentials: Credentials | None = field(default=None, repr=False)
     tls: Tls | None = None
 
     @property
@@ -44,11 +44,9 @@ class ClusterConfig:
             ValueError: an address is malformed.
             OSError, ssl.SSLError: a certificate cannot be read or used.
         """
-        headers = {} if self.bearer_token is None else {"authorization": f"Bearer {self.bearer_token}"}
         return FlinkClient(
             self.base_urls,
-            headers=headers,
-            basic_auth=self.basic_auth,
+            credentials=self.credentials,
             tls=self.tls,
             max_stack_bytes=self.max_stacktrace_bytes,
         )
