@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any
 
 from sqlalchemy import Connection, insert, select, tuple_, update
 
@@ -60,21 +59,15 @@ class Tokens:
         await self._database.write(work)
         return token
 
-    async def by_hash(self, secret_hash: bytes) -> tuple[Token, bytes] | None:
-        """Returns the token of a secret's hash with the stored hash, or None.
-
-        Raises:
-            DomainError: STORE_UNAVAILABLE.
-        """
-        return await self._one(tables.tokens.c.secret_hash == secret_hash)
-
     async def by_id(self, id: str) -> tuple[Token, bytes] | None:
         """Returns a token of any tenant by its id with the hash of its secret, or None.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        return await self._one(tables.tokens.c.id == id)
+        query = select(*_COLUMNS).where(tables.tokens.c.id == id)
+        row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else (_token(row), row.secret_hash)
 
     async def list(self, tenant: str, *, after: tuple[int, str] | None = None, limit: int) -> builtins.list[Token]:
         """Returns up to `limit` tokens of a tenant, newest first, that follow `after` (create time and id).
@@ -119,11 +112,6 @@ class Tokens:
         """
         query = select(tables.tokens.c.id).limit(1)
         return await self._database.read(lambda connection: connection.execute(query).first() is not None)
-
-    async def _one(self, condition: Any) -> tuple[Token, bytes] | None:
-        query = select(*_COLUMNS).where(condition)
-        row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
-        return None if row is None else (_token(row), row.secret_hash)
 
 
 def _token(row: tables.AnyRow) -> Token:
