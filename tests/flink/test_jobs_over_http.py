@@ -10,6 +10,7 @@ import pytest
 from streamgauge.v1 import job_service_pb2 as pb
 from streamgauge.v1 import job_service_pb2_grpc
 from streamgauge_server.app import App
+from streamgauge_server.http_settings import HttpSettings
 from streamgauge_server.services.clusters import ClusterConfig, Clusters
 from streamgauge_server.settings import Settings
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.flink
 
 
 async def test_a_job_is_watched_and_stopped(flink_cluster: FlinkCluster) -> None:
-    settings = Settings(listen="127.0.0.1:0", database="sqlite://:memory:", collect=False, http={"port": 0})
+    settings = Settings(listen="127.0.0.1:0", database="sqlite://:memory:", collect=False, http=HttpSettings(port=0))
     clusters = Clusters([ClusterConfig("real", "default", [flink_cluster.base_url])])
     async with (
         App(settings, clusters=clusters) as app,
