@@ -13,7 +13,7 @@ from typing import Any
 import httptools
 import structlog
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from streamgauge_server.gateway.request_ids import new_request_id
@@ -63,6 +63,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0
         self._head_bytes = 0
         self._hosts = 0
+        self._cycles: list[RequestResponseCycle] = []
         self._unacceptable: _Unacceptable | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -76,6 +77,10 @@ class HttpProtocol(HttpToolsProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
         super().connection_lost(exc)
+        # uvicorn tells the request that came last, which is not the one under way when they are pipelined.
+        for cycle in self._cycles:
+            cycle.disconnected = True
+            cycle.message_event.set()
         self._closed.set()
 
     def data_received(self, data: bytes) -> None:
@@ -128,6 +133,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._unacceptable = error
             raise
         super().on_headers_complete()
+        self._cycles.append(self.cycle)
 
     def on_message_complete(self) -> None:
         """The body is whole. When its request was answered before, the connection is idle from here."""
@@ -142,6 +148,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """A request is answered, the next one in line begins; more are not read until none waits."""
         super().on_response_complete()
+        self._cycles = [cycle for cycle in self._cycles if not cycle.response_complete]
         if self.pipeline:
             self.flow.pause_reading()
 
@@ -165,7 +172,10 @@ class HttpProtocol(HttpToolsProtocol):
             raise _Unacceptable(431, f"the head of a request may have {MAX_HEAD_BYTES} bytes")
         if len(self.headers) > MAX_HEADERS:
             raise _Unacceptable(431, f"a request may have {MAX_HEADERS} headers")
-        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() != "1.0"):
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise _Unacceptable(505, "HTTP/1.1 is spoken here")
+        if self._hosts != 1 and (self._hosts or version != "1.0"):
             raise _Unacceptable(400, "a request must have one Host header")
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _Unacceptable(400, f"{MAX_PIPELINED} requests wait already")

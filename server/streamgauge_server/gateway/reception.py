@@ -50,6 +50,8 @@ class _Incoming:
         self._seconds = seconds
         self._declared = int(headers.get(b"content-length", b"0"))
         self._got = 0
+        self._reading = False
+        self._asks = headers.get(b"expect", b"").lower() == b"100-continue"
         self._ended = asyncio.Event()
         if not self._declared and b"transfer-encoding" not in headers:
             self._ended.set()
@@ -67,6 +69,7 @@ class _Incoming:
             return _DISCONNECT
         if self._declared > self._max_bytes:
             raise self._too_large()
+        self._reading = True
         try:
             async with asyncio.timeout(self._seconds):
                 message = await self._receive()
@@ -82,8 +85,15 @@ class _Incoming:
         return message
 
     async def send(self, message: Message) -> None:
-        """Sends a message of the answer."""
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
+        """Sends a message of the answer.
+
+        A client that waits to be asked for the body may still send it or not once it has another answer, so that no
+        further request can be told from it: the connection ends.
+        """
+        if message["type"] == "http.response.start":
+            if self._asks and not self._reading:
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        elif not message.get("more_body", False):
             self._answered = True
         await self._send(message)
 

@@ -60,6 +60,11 @@ class HttpServer:
         if self._running.done():
             await self._running
 
+    @property
+    def connections(self) -> int:
+        """How many connections there are."""
+        return len(self._server.server_state.connections)
+
     async def stop(self, grace: float) -> None:
         """Closes the listener and idle connections; requests under way get `grace` seconds."""
         if self._running is not None:
