@@ -190,6 +190,7 @@ def _operation(
                 "content": {"application/json": {"schema": _ref(schema), "example": example}},
             },
             **failures,
+            "431": {"description": "The head of the request is too large."},
         },
     }
 
