@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -508,6 +510,14 @@ def test_bodies_and_answers_that_are_too_large_are_refused() -> None:
         answer = client.emit(urn, {"metrics": metrics})
         assert (answer.status_code, answer.json()["code"]) == (413, "MESSAGE_TOO_LARGE")
         assert client.read(urn).status_code == 404
+
+
+def test_the_page_names_every_parameter_and_status() -> None:
+    page = (Path(__file__).parents[2] / "docs/legacy/assets.md").read_text(encoding="utf-8")
+    told = {status for row in re.findall(r"^\| ([45]\d\d(?:, \d+)*) \|", page, re.M) for status in row.split(", ")}
+    for operation in (EMIT, READ):
+        assert [entry["name"] for entry in operation["parameters"] if f"`{entry['name']}`" not in page] == []
+        assert operation["responses"].keys() - told <= {"200", "499"}
 
 
 def test_tokens_need_the_scopes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -230,6 +232,13 @@ class TestFailures:
         assert answer.status_code == 400
         assert "makes 525600 windows of the range, at most 11000 are allowed" in answer.json()["detail"]
 
+    def test_an_answer_that_would_be_too_large_is_refused(self) -> None:
+        with running(limits={"max_response_bytes": 2_000}) as gateway:
+            gateway.metrics.WriteMetrics(write(row({"a": "x" * 1_500, "b": "x" * 1_500}, subject="sources/a", at=NOON)))
+            answer = get(client_of(gateway), "time_type=latest", "/sources/a/metrics")
+            assert answer.status_code == 400
+            assert "2000" in answer.json()["detail"]
+
     def test_an_unknown_source_is_not_found(self, client: LegacyClient) -> None:
         answer = get(client, path="/sources/nope/metrics")
         assert (answer.status_code, answer.json()) == (404, {"detail": "there is no source nope"})
@@ -242,6 +251,14 @@ class TestFailures:
             answer = gateway.http.request(verb, path)
             assert answer.status_code == status
             assert isinstance(answer.json()["detail"], str)
+
+
+def test_the_page_names_every_parameter_and_status() -> None:
+    page = (Path(__file__).parents[2] / "docs/legacy/sources.md").read_text(encoding="utf-8")
+    names = [parameter["name"] for parameter in OPERATION["parameters"]]
+    assert [name for name in names if f"| `{name}`" not in page] == []
+    told = {status for row in re.findall(r"^\| ([45]\d\d(?:, \d+)*) \|", page, re.M) for status in row.split(", ")}
+    assert OPERATION["responses"].keys() - told == {"200", "499"}
 
 
 def test_the_permission_is_checked_before_anything_else() -> None:

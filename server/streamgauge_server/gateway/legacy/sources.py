@@ -102,7 +102,9 @@ def _refusal(request: Request, refused: Refused) -> Response:
     if violations and refused.reason not in _OF_RANGE:
         return _detail(422, [_violation(request, field, description) for field, description in violations])
     text = "; ".join(f"{field}: {description}" for field, description in violations) or refused.message
-    return _detail(http_status(refused), text, refusal_headers(refused))
+    # An answer that is too large comes of what was asked, whose range has too many windows for all the metrics.
+    status = 400 if refused.reason == "MESSAGE_TOO_LARGE" else http_status(refused)
+    return _detail(status, text, refusal_headers(refused))
 
 
 def _violation(request: Request, field: str, description: str) -> dict[str, Any]:
