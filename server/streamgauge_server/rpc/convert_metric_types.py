@@ -9,8 +9,9 @@ from google.protobuf.struct_pb2 import Struct
 from streamgauge.v1 import metric_type_service_pb2 as pb
 
 from streamgauge_server.model.metric_types import Choice, Column, Filter, Group, MetricTypeInfo
+from streamgauge_server.model.values import INT64_MAX
 from streamgauge_server.rpc import convert
-from streamgauge_server.services.plot_series import PlotSeries
+from streamgauge_server.services.plot_series import Cell, PlotSeries
 
 _MAX_WHOLE = 2**53
 """Up to here a double names one integer."""
@@ -87,19 +88,45 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _MAX_WHOLE else value
 
 
-def series_message(series: PlotSeries) -> pb.PlotSeries:
-    """Returns the series of a column."""
-    message = pb.PlotSeries(column=column_message(series.column))
+def fill_series(answer: pb.GetPlotDataResponse, series: Sequence[PlotSeries]) -> None:
+    """Adds series to an answer.
+
+    What columns with the same cells have in common is made once and copied: there may be thousands of values, and it is
+    most of the work to make their messages.
+    """
+    frames: dict[int, pb.PlotSeries] = {}
+    for one in series:
+        frame = frames.get(id(one.cells))
+        if frame is None:
+            frame = frames[id(one.cells)] = _frame(one.cells)
+        message = answer.series.add()
+        message.CopyFrom(frame)
+        message.column.CopyFrom(column_message(one.column))
+        if (bounds := one.bounds) is None:
+            continue
+        convert.fill_value(message.min_y, bounds[0])
+        convert.fill_value(message.max_y, bounds[1])
+        if one.total is not None:
+            convert.fill_value(message.total, one.total)
+        if all(isinstance(bound, int) and abs(bound) <= INT64_MAX for bound in bounds) and _whole(one.values):
+            for entry, value in zip(message.values, one.values, strict=True):
+                entry.value.int64_value = value  # type: ignore[assignment]
+        else:
+            for entry, value in zip(message.values, one.values, strict=True):
+                convert.fill_value(entry.value, value)
+
+
+def _frame(cells: Sequence[Cell]) -> pb.PlotSeries:
+    """Returns a series without a column and without numbers."""
+    message = pb.PlotSeries()
     add = message.values.add
-    for time, choice, value in series.values:
-        entry = add(choice=choice)
-        convert.fill_timestamp(entry.time, time)
-        convert.fill_value(entry.value, value)
-    if (bounds := series.bounds) is not None:
-        convert.fill_timestamp(message.min_x, series.values[0].time)
-        convert.fill_timestamp(message.max_x, series.values[-1].time)
-        convert.fill_value(message.min_y, bounds[0].value)
-        convert.fill_value(message.max_y, bounds[1].value)
-    if series.total is not None:
-        convert.fill_value(message.total, series.total)
+    for time, choice in cells:
+        convert.fill_timestamp(add(choice=choice).time, time)
+    if cells:
+        convert.fill_timestamp(message.min_x, cells[0][0])
+        convert.fill_timestamp(message.max_x, cells[-1][0])
     return message
+
+
+def _whole(values: Sequence[float]) -> bool:
+    return set(map(type, values)) == {int}

@@ -83,12 +83,11 @@ class MetricTypeServicer(pb_grpc.MetricTypeServiceServicer):
             problems=tuple(violations.found),
         )
         page = await self._parts.plots.plot(current_caller(), asked)
-        return pb.GetPlotDataResponse(
-            series=[types.series_message(series) for series in page.series],
-            next_page_token=page.next_page_token,
-            total_size=page.total,
-            computed_at=convert.timestamp(page.computed_at),
+        answer = pb.GetPlotDataResponse(
+            next_page_token=page.next_page_token, total_size=page.total, computed_at=convert.timestamp(page.computed_at)
         )
+        types.fill_series(answer, page.series)
+        return answer
 
     async def CreateMetricType(  # noqa: N802
         self, request: pb.CreateMetricTypeRequest, context: _Context

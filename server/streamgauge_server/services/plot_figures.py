@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR
 from streamgauge_server.model.metric_types import MEASURES, Column, ColumnAggregate, FigureType, Span
 from streamgauge_server.model.windows import Window, WindowUnit
-from streamgauge_server.services.plot_series import Number, PlotSeries, PlotValue
+from streamgauge_server.services.plot_series import Cell, Number, PlotSeries
 from streamgauge_server.storage.figures import StoredFigures, Stretch
 from streamgauge_server.timeseries.counting import HOURS_PER_DAY
-from streamgauge_server.timeseries.figures import Figures, Measure, decode_figures
+from streamgauge_server.timeseries.figures import Figures, Measure, column_values, decode_figures
 
 _PERCENTILES = (ColumnAggregate.P50, ColumnAggregate.P95)
 _MICROS = {Span.HOUR: MICROS_PER_HOUR, Span.DAY: MICROS_PER_DAY}
@@ -41,7 +41,7 @@ class FigurePlot:
 
     def __init__(self, type: FigureType, rows: Iterable[StoredFigures], window: Window) -> None:
         self._type = type
-        self._cells: dict[tuple[int, int], list[Figures]] = {}
+        self._cells: dict[Cell, list[Figures]] = {}
         for row in rows:
             time = window.start(window.index(row.start * _MICROS[row.span]))
             self._cells.setdefault((time, row.choice), []).append(decode_figures(type, row.data))
@@ -53,11 +53,21 @@ class FigurePlot:
 
     def series(self, columns: Sequence[Column]) -> list[PlotSeries]:
         """Returns the series of columns."""
-        cells = sorted(self._cells.items())
+        cells = sorted(self._cells)
         sketched = {column.measure for column in columns if column.aggregate in _PERCENTILES}
-        wholes = [(time, choice, self._whole(parts, sketched)) for (time, choice), parts in cells]
-        total = self._whole([whole for _, _, whole in wholes], sketched)
-        return [_series(column, wholes, total) for column in columns]
+        wholes = [self._whole(self._cells[cell], sketched) for cell in cells]
+        total = self._whole(wholes, sketched)
+        filled: dict[tuple[object, ...], list[Cell]] = {}
+        found = []
+        for column in columns:
+            values = column_values(self._type, wholes, column)
+            # Whether there is something to say depends on these alone.
+            of_column = filled.setdefault((column.measure, column.over), [])
+            if not of_column:
+                of_column += [cell for cell, value in zip(cells, values, strict=True) if value is not None]
+            numbers: list[Number] = [value for value in values if value is not None]
+            found.append(PlotSeries(column, of_column, numbers, total.value(column) if numbers else None))
+        return found
 
     def _whole(self, parts: Sequence[Figures], sketched: Collection[str]) -> Figures:
         """Returns figures together, with the sketches of some measures alone: they cost more than all the rest."""
@@ -81,12 +91,3 @@ def _sum(whole: Measure, parts: Sequence[Measure]) -> None:
     whole.sum = sum([part.sum for part in parts])
     whole.min = min([part.min for part in parts])
     whole.max = max([part.max for part in parts])
-
-
-def _series(column: Column, wholes: Sequence[tuple[int, int, Figures]], total: Figures) -> PlotSeries:
-    values: list[PlotValue] = []
-    for time, choice, whole in wholes:
-        value: Number | None = whole.value(column)
-        if value is not None:
-            values.append(PlotValue(time, choice, value))
-    return PlotSeries(column, values, total.value(column) if values else None)

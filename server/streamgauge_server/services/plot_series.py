@@ -3,47 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from streamgauge_server.model.errors import Violation
 from streamgauge_server.model.metric_types import Column, MetricTypeInfo
 
 Number = int | float
+Cell = tuple[int, int]
+"""Where a value stands: the beginning of its window (microseconds), and its choice, or 0 for all together."""
 
 MAX_NAMED = 1_000
 """How many columns, groups and choices each a plot may name."""
 
 
-class PlotValue(NamedTuple):
-    """A value of a window that begins at `time` (microseconds), of one choice or (0) of all together.
-
-    A tuple because there are thousands in an answer, and frozen dataclasses take three times as long to make.
-    """
-
-    time: int
-    choice: int
-    value: Number
-
-
-_VALUE = attrgetter("value")
-
-
 @dataclass(frozen=True, slots=True)
 class PlotSeries:
-    """The values of one column by time, then by choice; `total` is that of the whole range, None without values."""
+    """The values of one column, each with its cell, by time, then by choice.
+
+    Columns that have values in the same cells may share them. `total` is the value of the whole range, None without
+    values.
+    """
 
     column: Column
-    values: Sequence[PlotValue] = field(default_factory=list)
+    cells: Sequence[Cell] = ()
+    values: Sequence[Number] = ()
     total: Number | None = None
 
     @property
-    def bounds(self) -> tuple[PlotValue, PlotValue] | None:
+    def bounds(self) -> tuple[Number, Number] | None:
         """The smallest and the largest of the values, None without any."""
-        if not self.values:
-            return None
-        return min(self.values, key=_VALUE), max(self.values, key=_VALUE)
+        return (min(self.values), max(self.values)) if self.values else None
 
 
 def chosen_columns(

@@ -15,7 +15,7 @@ from streamgauge_server.model.windows import Window
 from streamgauge_server.services.block_reader import BlockReader
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.off_loop import off_loop
-from streamgauge_server.services.plot_series import Number, PlotSeries, PlotValue, truncated
+from streamgauge_server.services.plot_series import Cell, Number, PlotSeries, truncated
 from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.query import StoredBlock, WindowTable
 
@@ -207,8 +207,9 @@ class _Gathered:
         if not stats:
             return PlotSeries(column)
         doubles, total = column.name in self._doubles, _Stats(0, 0, math.inf, -math.inf)
-        values: list[PlotValue] = []
-        for (time, choice), of_window in sorted(stats.items(), key=lambda item: item[0]):
-            values.append(PlotValue(time, choice, of_window.value(column.aggregate, doubles=doubles)))
-            total.add(of_window)
-        return PlotSeries(column, values, total.value(column.aggregate, doubles=doubles))
+        cells: list[Cell] = sorted(stats)
+        values: list[Number] = []
+        for cell in cells:
+            values.append(stats[cell].value(column.aggregate, doubles=doubles))
+            total.add(stats[cell])
+        return PlotSeries(column, cells, values, total.value(column.aggregate, doubles=doubles))

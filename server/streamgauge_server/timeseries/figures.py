@@ -188,29 +188,44 @@ class Figures:
 
         Times in whole seconds, cut off; a ratio is a double.
         """
-        if column.measure:
-            return self._measured(column)
-        places = _COUNT_PLACES[self.type]
-        count = sum(self.counts[places[name]] for name in column.counts)
-        if not column.over:
-            return count
-        over = sum(self.counts[places[name]] for name in column.over)
-        return count / over if over else None
+        return column_values(self.type, [self], column)[0]
 
-    def _measured(self, column: Column) -> int | None:
-        measure = self.measures[_MEASURE_PLACES[self.type][column.measure]]
+
+def column_values(type: FigureType, figures: Sequence[Figures], column: Column) -> Sequence[int | float | None]:
+    """Returns what a column says of each of several figures of a type: see `Figures.value`.
+
+    There are thousands in an answer, so that what is the same for all is looked up once.
+    """
+    if column.measure:
+        place = _MEASURE_PLACES[type][column.measure]
         unit = _MICROS if column.units == "seconds" else 1
-        if not measure.n:
-            return None
-        if column.aggregate == ColumnAggregate.SUM:
-            return measure.sum // unit
-        if column.aggregate == ColumnAggregate.MIN:
-            return measure.min // unit
-        if column.aggregate == ColumnAggregate.MAX:
-            return measure.max // unit
-        if column.aggregate == ColumnAggregate.AVG:
-            return measure.sum // (measure.n * unit)
-        return measure.quantile(_SHARES[column.aggregate]) // unit
+        return _measured([one.measures[place] for one in figures], column.aggregate, unit)
+    counts = _counted(type, figures, column.counts)
+    if not column.over:
+        return counts
+    over = _counted(type, figures, column.over)
+    return [count / of if of else None for count, of in zip(counts, over, strict=True)]
+
+
+def _counted(type: FigureType, figures: Sequence[Figures], names: Sequence[str]) -> list[int]:
+    places = [_COUNT_PLACES[type][name] for name in names]
+    if len(places) == 1:
+        (place,) = places
+        return [one.counts[place] for one in figures]
+    return [sum([one.counts[place] for place in places]) for one in figures]
+
+
+def _measured(measures: Sequence[Measure], aggregate: ColumnAggregate, unit: int) -> list[int | None]:
+    if aggregate == ColumnAggregate.SUM:
+        return [one.sum // unit if one.n else None for one in measures]
+    if aggregate == ColumnAggregate.MIN:
+        return [one.min // unit if one.n else None for one in measures]
+    if aggregate == ColumnAggregate.MAX:
+        return [one.max // unit if one.n else None for one in measures]
+    if aggregate == ColumnAggregate.AVG:
+        return [one.sum // (one.n * unit) if one.n else None for one in measures]
+    share = _SHARES[aggregate]
+    return [one.quantile(share) // unit if one.n else None for one in measures]
 
 
 def merged(type: FigureType, parts: Iterable[Figures]) -> Figures:
