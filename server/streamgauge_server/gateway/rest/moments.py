@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -25,7 +26,13 @@ _MAX_OFFSET_HOURS = 18
 
 def timestamp_text(message: Timestamp) -> str:
     """Returns a timestamp such as `2026-01-01T12:00:00Z`, with 0, 3, 6 or 9 digits of a second."""
-    return (_EPOCH + timedelta(seconds=message.seconds)).isoformat() + _fraction(message.nanos) + "Z"
+    return _timestamp_text(message.seconds, message.nanos)
+
+
+@lru_cache(maxsize=1024)
+def _timestamp_text(seconds: int, nanos: int) -> str:
+    # Kept, because metrics that were measured together have the same time.
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat() + _fraction(nanos) + "Z"
 
 
 def duration_text(message: Duration) -> str:

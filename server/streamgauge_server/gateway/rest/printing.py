@@ -57,19 +57,19 @@ def _printer_of(descriptor: Any) -> Printer:
 
 
 def _compile(descriptor: Descriptor) -> Printer:
-    fields: dict[int, tuple[str, Printer]] = {}
+    fields: dict[FieldDescriptor, tuple[str, Printer]] = {}
 
     def print_fields(message: Any) -> dict[str, Any]:
         printed = {}
         for field, value in message.ListFields():
-            name, printer = fields[field.number]
+            name, printer = fields[field]
             printed[name] = printer(value)
         return printed
 
     # Known before its fields are compiled: a message may hold messages of its own type.
     _printers[descriptor.full_name] = print_fields
     for field in descriptor.fields:
-        fields[field.number] = (field.json_name, _field_printer(field))
+        fields[field] = (field.json_name, _field_printer(field))
     return print_fields
 
 
