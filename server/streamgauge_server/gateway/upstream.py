@@ -90,7 +90,7 @@ class Refused(Exception):
 
     def _detail(self, wanted: DetailT) -> DetailT:
         for detail in self.status.details:
-            if detail.Is(wanted.DESCRIPTOR):
+            if detail.TypeName() == wanted.DESCRIPTOR.full_name:
                 detail.Unpack(wanted)
                 break
         return wanted
