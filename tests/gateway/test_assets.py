@@ -237,6 +237,11 @@ class TestEmit:
         document = client.emit(fresh(), {"metrics": metrics}).json()
         assert len(document["errors"]) + document["omitted"] == 80
 
+    def test_what_the_gateway_finds_is_bounded_and_counted_too(self, client: AssetsClient) -> None:
+        document = client.emit(fresh(), {"metrics": [{}] * 90}).json()
+        assert len(document["errors"]) == 100
+        assert document["omitted"] == 80
+
     @pytest.mark.parametrize(
         ("body", "found"),
         [
@@ -518,6 +523,15 @@ def test_the_page_names_every_parameter_and_status() -> None:
     for operation in (EMIT, READ):
         assert [entry["name"] for entry in operation["parameters"] if f"`{entry['name']}`" not in page] == []
         assert operation["responses"].keys() - told <= {"200", "499"}
+
+
+def test_the_paths_may_have_a_prefix_and_be_switched_off() -> None:
+    with running(http={"assets": {"prefix": "/semarchy/"}, "sources": {"enabled": False}}) as gateway:
+        path = "/api/xdg/v1/asset/urn:x:a/metric"
+        assert gateway.http.get(f"/semarchy{path}").json()["code"] == "ASSET_NOT_FOUND"
+        assert gateway.http.get(f"/semarchy{path}s").headers["content-type"] == "application/problem+json"
+        assert "urn:x:a" not in gateway.http.get(path).text
+        assert "no source" not in gateway.http.get("/sources/a/metrics").text
 
 
 def test_tokens_need_the_scopes() -> None:

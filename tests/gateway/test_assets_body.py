@@ -36,7 +36,7 @@ def problem(body: str | bytes) -> Problem:
 
 
 def value_of(literal: str) -> Scalar | None:
-    (metric,) = of(f'{{"metrics": [{{"name": "a", "value": {literal}}}]}}').metrics
+    (metric,) = of(f'{{"metrics": [{{"name": "a", "value": {literal}}}]}}').request.metrics
     return scalar(metric.value)
 
 
@@ -44,11 +44,11 @@ class TestFormats:
     def test_the_multiple_format_has_a_list(self) -> None:
         emission = of('{"metrics": [{"name": "a", "value": "x", "valueType": "STRING"}, {"name": "b", "value": true}]}')
         assert not emission.single
-        assert [(metric.name, scalar(metric.value), metric.value_type) for metric in emission.metrics] == [
+        assert [(metric.name, scalar(metric.value), metric.value_type) for metric in emission.request.metrics] == [
             ("a", "x", pb.ASSET_VALUE_TYPE_STRING),
             ("b", True, pb.ASSET_VALUE_TYPE_UNSPECIFIED),
         ]
-        assert emission.time is None
+        assert not emission.request.HasField("time")
 
     @pytest.mark.parametrize(
         ("literal", "text", "echo"),
@@ -57,16 +57,19 @@ class TestFormats:
     def test_the_single_format_passes_its_value_as_text(self, literal: str, text: str, echo: Scalar) -> None:
         emission = of(f'{{"name": "badge", "value": {literal}}}')
         assert emission.single
-        assert (emission.metrics[0].name, emission.text, emission.echo) == ("badge", text, echo)
+        assert (emission.request.metrics[0].name, emission.text, emission.echo) == ("badge", text, echo)
         assert type(emission.echo) is type(echo)
 
     def test_nulls_are_absent_and_unknown_members_ignored(self) -> None:
         answered = '{"metrics": [{"name": "a", "value": 1, "valueType": null, "x": 1}], "name": null, "value": null'
-        assert of(answered + ', "timestamp": null, "y": {}}') == of('{"metrics": [{"name": "a", "value": 1}]}')
+        emission = of(answered + ', "timestamp": null, "y": {}}')
+        assert emission.request == of('{"metrics": [{"name": "a", "value": 1}]}').request
+        assert not emission.single
+        assert not emission.faults
 
     def test_a_type_in_the_single_format_is_ignored_with_a_warning(self) -> None:
         emission = of('{"name": "a", "value": "1", "valueType": "nonsense"}')
-        assert emission.faults == []
+        assert not emission.faults
         assert "valueType" in emission.warnings[0]
 
     @pytest.mark.parametrize(
@@ -117,6 +120,10 @@ class TestJson:
     def test_a_member_that_repeats_is_refused_wherever_it_is(self, body: str) -> None:
         assert "twice in one object" in problem(body).faults[0].message
 
+    def test_a_member_that_repeats_is_found_among_very_many(self) -> None:
+        members = ",".join(f'"m{i}": {i}' for i in [*range(100_000), 99_999])
+        assert problem(f"{{{members}}}").faults[0].message == "names 'm99999' twice in one object"
+
 
 class TestNumbers:
     @pytest.mark.parametrize(
@@ -153,8 +160,8 @@ class TestNumbers:
     )
     def test_what_would_be_rounded_or_infinite_is_refused(self, literal: str) -> None:
         emission = of(f'{{"metrics": [{{"name": "a", "value": {literal}}}]}}')
-        assert [fault.pointer for fault in emission.faults] == ["/metrics/0/value"]
-        assert "beyond" in emission.faults[0].message
+        assert [fault.pointer for fault in emission.faults.told] == ["/metrics/0/value"]
+        assert "beyond" in emission.faults.told[0].message
 
 
 class TestFaults:
@@ -167,7 +174,7 @@ class TestFaults:
             {"name": "\ud800", "value": "\udfff", "valueType": 1},
         ]
         emission = of(json.dumps({"timestamp": 5, "metrics": entries}))
-        assert {fault.pointer: fault.message for fault in emission.faults} == {
+        assert {fault.pointer: fault.message for fault in emission.faults.told} == {
             "/timestamp": "must be a moment with an offset, such as 2024-03-02T17:44:00.000Z or "
             "2024-03-02T18:44:00.000+0100",
             "/metrics/0/value": "is required",
@@ -181,7 +188,7 @@ class TestFaults:
             "/metrics/4/value": "must be of Unicode characters, has half of a surrogate pair",
             "/metrics/4/valueType": "must be one of STRING, NUMBER, BOOLEAN",
         }
-        assert len(emission.metrics) == len(entries)
+        assert len(emission.request.metrics) == len(entries)
 
     @pytest.mark.parametrize(
         ("body", "pointers"),
@@ -192,7 +199,16 @@ class TestFaults:
         ],
     )
     def test_the_single_format_has_pointers_of_its_own(self, body: str, pointers: list[str]) -> None:
-        assert [fault.pointer for fault in of(body).faults] == pointers
+        assert [fault.pointer for fault in of(body).faults.told] == pointers
+
+
+class TestManyFaults:
+    def test_the_first_are_told_and_the_others_counted(self) -> None:
+        emission = of(json.dumps({"metrics": [7] * 150}))
+        assert (len(emission.faults.told), emission.faults.omitted) == (100, 50)
+
+    def test_a_list_beyond_all_bounds_is_not_even_looked_at(self) -> None:
+        assert [fault.pointer for fault in problem(json.dumps({"metrics": [7] * 100_001})).faults] == ["/metrics"]
 
 
 class TestMoments:

@@ -68,17 +68,16 @@ class _Assets:
             raise await self._problem(urn, emission, passage)
         if emission.single:
             return await self._emit_single(urn, emission, passage)
-        asked = pb.EmitAssetMetricsRequest(
-            asset=urn, time=emission.time, metrics=emission.metrics, return_merged=merged
-        )
+        asked = emission.request
+        asked.asset, asked.return_merged = urn, merged
         answer = await self._ask(self._upstream.assets.EmitAssetMetrics, asked, passage)
         text = await off_loop(partial(assets_rendering.emitted, answer), heavy=len(body) > _HEAVY_BODY)
         return Response(text, headers=warning_header(answer.warnings), media_type=_JSON)
 
     async def _emit_single(self, urn: str, emission: Emission, passage: Passage) -> Response:
-        asked = pb.EmitAssetMetricRequest(
-            asset=urn, time=emission.time, metric=emission.metrics[0].name, value=emission.text
-        )
+        asked = pb.EmitAssetMetricRequest(asset=urn, metric=emission.request.metrics[0].name, value=emission.text)
+        if emission.request.HasField("time"):
+            asked.time.CopyFrom(emission.request.time)
         try:
             answer = await self._ask(self._upstream.assets.EmitAssetMetric, asked, passage)
         except Refused as refused:
@@ -95,7 +94,8 @@ class _Assets:
         Raises:
             Refused: the caller may not emit at all, or the server cannot tell.
         """
-        asked = pb.EmitAssetMetricsRequest(asset=urn, time=emission.time, metrics=emission.metrics, validate_only=True)
+        asked, own = emission.request, emission.faults
+        asked.asset, asked.validate_only = urn, True
         headers = DEPRECATED if emission.single else {}
         try:
             await self._upstream.call(self._upstream.assets.EmitAssetMetrics, asked, passage)
@@ -103,9 +103,9 @@ class _Assets:
             found = assets_problems.faults_of(refused, single=emission.single)
             if not found:
                 raise
-            faults = assets_problems.merged(emission.faults, found)
-            return Problem(400, faults, headers, assets_problems.omitted_of(refused))
-        return Problem(400, emission.faults, headers)
+            faults = assets_problems.merged(own.told, found)
+            return Problem(400, faults, headers, own.omitted + assets_problems.omitted_of(refused))
+        return Problem(400, own.told, headers, own.omitted)
 
     async def read(self, request: Request, variables: Mapping[str, str]) -> Response:
         """Answers the metrics of an asset over a range: all of it, or a page where one is asked for."""

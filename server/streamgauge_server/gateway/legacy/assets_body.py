@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from streamgauge.v1 import asset_metric_service_pb2 as pb
 from streamgauge.v1 import common_pb2
 
-from streamgauge_server.gateway.legacy.assets_problems import Fault, Problem
+from streamgauge_server.gateway.legacy.assets_problems import Fault, Faults, Problem
 from streamgauge_server.gateway.legacy.assets_times import MOMENT_FORM, parse_moment
 
 VALUE_TYPES = {
@@ -26,37 +27,41 @@ VALUE_TYPES = {
     "BOOLEAN": pb.ASSET_VALUE_TYPE_BOOLEAN,
 }
 
+MAX_METRICS = 100_000
+"""Metrics of a list that are looked at; the server allows 10,000 unless its limits are raised."""
+
+_STAND_IN = "-"
+"""In place of a name that cannot be sent."""
+
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _INT64_CHARACTERS = len(str(_INT64_MIN))
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(str):
     """A JSON number as it was written."""
 
-    text: str
+    __slots__ = ()
 
 
 @dataclass(slots=True)
 class Emission:
-    """An emit as its body has it. In the single format there is one metric, whose value is in `text` and `echo`."""
+    """An emit as its body has it: moment and metrics are in `request`. In the single format there is one metric."""
 
     single: bool
-    time: Timestamp | None = None
-    metrics: list[pb.AssetMetric] = field(default_factory=list)
+    request: pb.EmitAssetMetricsRequest = field(default_factory=pb.EmitAssetMetricsRequest)
     text: str = ""
     """The value of the single format as text."""
     echo: str | int | float | bool = ""
     """The value of the single format as it was sent."""
     warnings: list[str] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: Faults = field(default_factory=Faults)
 
 
 def parse(body: bytes) -> Emission:
     """Returns the emit that a body is. What it does not know in it is ignored, and null is as good as absent.
 
-    Where something is wrong, `faults` says so, and a stand-in that the server refuses, or that is of no account, is in
-    its place: such an emit is only good for finding out what else is wrong.
+    Where something is wrong, `faults` says so, and a stand-in that is right is in its place: such an emit is only good
+    for asking the server what else is wrong.
 
     Raises:
         Problem: 400; the body is not JSON, or in neither or both of the formats.
@@ -74,22 +79,27 @@ def parse(body: bytes) -> Emission:
         raise _malformed("", "must have metrics: a list of objects with name, value and, optionally, valueType")
     emission = Emission(single=metrics is None)
     if "timestamp" in members:
-        emission.time = _moment(members["timestamp"], emission.faults)
+        _fill_moment(emission.request.time, members["timestamp"], emission.faults)
     if metrics is None:
-        _add_single(emission, members)
-    elif isinstance(metrics, list):
-        emission.metrics = [_metric(entry, f"/metrics/{i}", emission.faults) for i, entry in enumerate(metrics)]
-    else:
+        _fill_single(emission, members)
+    elif not isinstance(metrics, list):
         raise _malformed("/metrics", "must be a list")
+    elif len(metrics) > MAX_METRICS:
+        raise _malformed("/metrics", f"has {len(metrics)} entries, which is more than can be emitted at once")
+    else:
+        add = emission.request.metrics.add
+        for position, entry in enumerate(metrics):
+            _fill_metric(add(), entry, f"/metrics/{position}", emission.faults)
     return emission
 
 
-def number_of(number: Number) -> int | float | str:
-    """Returns the number that is stored: an integer where it is one within 64 bits, else a double; or what is wrong.
+def number_of(text: str) -> int | float | str:
+    """Returns the number that a JSON number is stored as, or what is wrong with it.
+
+    It is an integer where it is one within 64 bits, else a double.
 
     So `1e3` is 1000 and 9007199254740993 keeps its last digit. The server has the same rule for numbers in texts.
     """
-    text = number.text
     if not any(letter in text for letter in ".eE"):
         # Python does not convert integers of thousands of digits, and there is no need to.
         integer = int(text) if len(text) <= _INT64_CHARACTERS else _INT64_MAX + 1
@@ -134,83 +144,79 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise _malformed("", f"names {_shown(name)} twice in one object")
-        members[name] = value
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise _malformed("", f"names {_shown(name)} twice in one object")
     return members
 
 
-def _add_single(emission: Emission, members: Mapping[str, Any]) -> None:
-    faults = emission.faults
-    name, given = _name(members.get("name"), "/name", faults), members.get("value")
-    value = _value(given, "/value", faults)
+def _fill_single(emission: Emission, members: Mapping[str, Any]) -> None:
+    given, metric = members.get("value"), emission.request.metrics.add()
+    metric.name = _name(members.get("name"), "/name", emission.faults)
+    right = _fill_value(metric.value, given, "/value", emission.faults)
     if "valueType" in members:
         emission.warnings.append("valueType is not part of the single format and was ignored: the type is guessed")
-    kind = value.WhichOneof("kind")
-    if kind is not None:
-        emission.echo = getattr(value, kind)
-        emission.text = given.text if isinstance(given, Number) else _json_text(emission.echo)
-    emission.metrics = [pb.AssetMetric(name=name, value=value)]
+    if right:
+        emission.echo = getattr(metric.value, metric.value.WhichOneof("kind") or "string_value")
+        emission.text = str(given) if isinstance(given, str) else json.dumps(given)
 
 
-def _json_text(value: str | float | bool) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _metric(entry: Any, pointer: str, faults: list[Fault]) -> pb.AssetMetric:
+def _fill_metric(metric: pb.AssetMetric, entry: Any, pointer: str, faults: Faults) -> None:
     if not isinstance(entry, dict):
-        faults.append(Fault("must be an object with name, value and, optionally, valueType", pointer=pointer))
-        # Two members of it would be told to be missing.
-        return pb.AssetMetric(name="-", value=common_pb2.Value(bool_value=False))
-    return pb.AssetMetric(
-        name=_name(entry.get("name"), f"{pointer}/name", faults),
-        value=_value(entry.get("value"), f"{pointer}/value", faults),
-        value_type=_value_type(entry.get("valueType"), f"{pointer}/valueType", faults),
-    )
+        faults.add(Fault("must be an object with name, value and, optionally, valueType", pointer=pointer))
+        metric.name, metric.value.bool_value = _STAND_IN, False
+        return
+    metric.name = _name(entry.get("name"), f"{pointer}/name", faults)
+    right = _fill_value(metric.value, entry.get("value"), f"{pointer}/value", faults)
+    value_type = entry.get("valueType")
+    if value_type is None:
+        return
+    if isinstance(value_type, str) and value_type in VALUE_TYPES:
+        if right:
+            metric.value_type = VALUE_TYPES[value_type]
+    else:
+        faults.add(Fault(f"must be one of {', '.join(VALUE_TYPES)}", pointer=f"{pointer}/valueType"))
 
 
-def _name(given: Any, pointer: str, faults: list[Fault]) -> str:
-    if isinstance(given, str) and _is_unicode(given):
+def _name(given: Any, pointer: str, faults: Faults) -> str:
+    if isinstance(given, str) and not isinstance(given, Number) and _is_unicode(given):
         return given
-    faults.append(Fault("is required" if given is None else "must be a text of Unicode characters", pointer=pointer))
-    return ""
+    faults.add(Fault("is required" if given is None else "must be a text of Unicode characters", pointer=pointer))
+    return _STAND_IN
 
 
-def _value(given: Any, pointer: str, faults: list[Fault]) -> common_pb2.Value:
+def _fill_value(value: common_pb2.Value, given: Any, pointer: str, faults: Faults) -> bool:
+    """Fills in a value; tells whether it is right."""
     problem = "is required" if given is None else "must be a text, a number or a boolean"
     if isinstance(given, bool):
-        return common_pb2.Value(bool_value=given)
-    if isinstance(given, str):
-        if _is_unicode(given):
-            return common_pb2.Value(string_value=given)
-        problem = "must be of Unicode characters, has half of a surrogate pair"
-    elif isinstance(given, Number):
+        value.bool_value = given
+        return True
+    if isinstance(given, Number):
         number = number_of(given)
         if isinstance(number, int):
-            return common_pb2.Value(int64_value=number)
+            value.int64_value = number
+            return True
         if isinstance(number, float):
-            return common_pb2.Value(double_value=number)
+            value.double_value = number
+            return True
         problem = number
-    faults.append(Fault(problem, pointer=pointer))
-    return common_pb2.Value()
+    elif isinstance(given, str):
+        if _is_unicode(given):
+            value.string_value = given
+            return True
+        problem = "must be of Unicode characters, has half of a surrogate pair"
+    faults.add(Fault(problem, pointer=pointer))
+    value.bool_value = False
+    return False
 
 
-def _value_type(given: Any, pointer: str, faults: list[Fault]) -> pb.AssetValueType.ValueType:
-    if given is None:
-        return pb.ASSET_VALUE_TYPE_UNSPECIFIED
-    if isinstance(given, str) and given in VALUE_TYPES:
-        return VALUE_TYPES[given]
-    faults.append(Fault(f"must be one of {', '.join(VALUE_TYPES)}", pointer=pointer))
-    return pb.ASSET_VALUE_TYPE_UNSPECIFIED
-
-
-def _moment(given: Any, faults: list[Fault]) -> Timestamp | None:
+def _fill_moment(time: Timestamp, given: Any, faults: Faults) -> None:
     moment = parse_moment(given) if isinstance(given, str) else None
     if moment is None:
-        faults.append(Fault(MOMENT_FORM, pointer="/timestamp"))
-    return moment
+        faults.add(Fault(MOMENT_FORM, pointer="/timestamp"))
+    else:
+        time.CopyFrom(moment)
 
 
 def _is_unicode(text: str) -> bool:

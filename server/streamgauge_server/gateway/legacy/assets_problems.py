@@ -19,6 +19,9 @@ MEDIA_TYPE = "application/problem+json"
 
 INVALID_FIELD = "INVALID_FIELD"
 
+MAX_FAULTS = 100
+"""How much of what the gateway finds wrong is told; the server has a bound of its own."""
+
 _OMITTED = "violations_omitted"
 _TITLES = {499: "Client Closed Request"}
 
@@ -58,8 +61,29 @@ class Fault:
         }
 
 
+class Faults:
+    """What is wrong with a request, as it is found: the first of it, and how much more there is."""
+
+    def __init__(self) -> None:
+        self.told: list[Fault] = []
+        self.omitted = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.told)
+
+    def add(self, fault: Fault) -> None:
+        """Adds what has been found."""
+        if len(self.told) < MAX_FAULTS:
+            self.told.append(fault)
+        else:
+            self.omitted += 1
+
+
 class Problem(Exception):
-    """A request is refused, with everything that is wrong with it. `headers` go with the answer."""
+    """A request is refused, with everything that is wrong with it. `headers` go with the answer.
+
+    `omitted` counts what is wrong beside `faults`.
+    """
 
     def __init__(
         self, status: int, faults: Sequence[Fault], headers: Mapping[str, str] | None = None, omitted: int = 0
@@ -97,7 +121,7 @@ def omitted_of(refused: Refused) -> int:
 
 
 def merged(own: Iterable[Fault], found: Iterable[Fault]) -> list[Fault]:
-    """Returns all faults; of one place those that were found first stand, for the rest is about their stand-ins."""
+    """Returns all faults; of one place those that were found first stand, for the others are about stand-ins."""
     first = list(own)
     places = {fault.place for fault in first}
     return first + [fault for fault in found if fault.place not in places]

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.datastructures import QueryParams
 from streamgauge.v1 import asset_metric_service_pb2 as pb
 
-from streamgauge_server.gateway.legacy.assets_problems import Fault, Problem
+from streamgauge_server.gateway.legacy.assets_problems import Fault, Faults, Problem
 from streamgauge_server.gateway.legacy.assets_times import (
     LAST_MILLI,
     MOMENT_FORM,
@@ -60,14 +60,14 @@ def parse(query: QueryParams) -> Question:
     Raises:
         Problem: 400, parameters are not what they must be.
     """
-    faults: list[Fault] = []
+    faults = Faults()
     start, end = _moment(query, "from", faults), _moment(query, "to", faults)
     size, token = query.get("page_size"), query.get("page_token", "")
     page_size = int(size) if size is not None and _PAGE_SIZE.fullmatch(size) else 0
     if size is not None and not 1 <= page_size <= MAX_PAGE_SIZE:
-        faults.append(Fault(f"must be 1 to {MAX_PAGE_SIZE}", parameter="page_size"))
+        faults.add(Fault(f"must be 1 to {MAX_PAGE_SIZE}", parameter="page_size"))
     if faults:
-        raise Problem(400, faults)
+        raise Problem(400, faults.told)
     paged = size is not None or bool(token)
     return Question(start, end, paged, page_size or (100 if paged else MAX_PAGE_SIZE), token)
 
@@ -84,11 +84,11 @@ def parse_return(query: QueryParams) -> bool:
     return asked == "merged"
 
 
-def _moment(query: QueryParams, parameter: str, faults: list[Fault]) -> Timestamp | None:
+def _moment(query: QueryParams, parameter: str, faults: Faults) -> Timestamp | None:
     given = query.get(parameter)
     if given is None:
         return None
     moment = parse_query_moment(given)
     if moment is None:
-        faults.append(Fault(MOMENT_FORM, parameter=parameter))
+        faults.add(Fault(MOMENT_FORM, parameter=parameter))
     return moment
