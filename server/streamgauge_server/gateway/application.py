@@ -59,7 +59,6 @@ def application(
 def layered(router: Router, settings: HttpSettings, metrics: HttpMetrics, access_log: AccessLog) -> ASGIApp:
     """Returns what every request passes on its way to the routes, from the innermost layer to the outermost."""
     app: ASGIApp = Dispatch(router, settings.call_seconds)
-    app = Reception(app, max_body_bytes=settings.max_body_bytes, receive_seconds=settings.receive_seconds)
     app = GZipMiddleware(app, minimum_size=settings.gzip_min_bytes, compresslevel=_GZIP_LEVEL)
     if settings.cors_origins:
         app = CORSMiddleware(
@@ -69,6 +68,7 @@ def layered(router: Router, settings: HttpSettings, metrics: HttpMetrics, access
             allow_headers=_ALLOWED_HEADERS,
             expose_headers=_EXPOSED_HEADERS,
         )
+    app = Reception(app, max_body_bytes=settings.max_body_bytes, receive_seconds=settings.receive_seconds)
     app = Observation(app, metrics, access_log)
     app = RequestIds(app)
     if settings.trusted_proxies:

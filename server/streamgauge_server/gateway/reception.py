@@ -77,25 +77,52 @@ class _Incoming:
             text = f"the next piece of the body did not come within {self._seconds:g} s"
             raise HttpFailure(408, text, {"Connection": "close"}) from error
         if message["type"] == "http.request":
-            self._got += len(message.get("body", b""))
+            self._note(message)
             if self._got > self._max_bytes:
                 raise self._too_large()
-            if not message.get("more_body", False):
-                self._ended.set()
         return message
 
     async def send(self, message: Message) -> None:
         """Sends a message of the answer.
 
         A client that waits to be asked for the body may still send it or not once it has another answer, so that no
-        further request can be told from it: the connection ends.
+        further request can be told from it: the connection ends. Another one's body is read to its end, though not
+        kept: closing a connection with something unread resets it, and the answer may never be seen.
         """
         if message["type"] == "http.response.start":
-            if self._asks and not self._reading:
+            if self._unasked:
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-        elif not message.get("more_body", False):
+            await self._send(message)
+        elif message.get("more_body", False):
+            await self._send(message)
+        else:
             self._answered = True
-        await self._send(message)
+            if not self._ended.is_set() and not self._unasked:
+                await self._send({**message, "more_body": True})
+                await self._discard()
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
+            await self._send(message)
+
+    @property
+    def _unasked(self) -> bool:
+        return self._asks and not self._reading
+
+    async def _discard(self) -> None:
+        """Reads the rest of the body, if it is not too long and comes soon."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                while not self._ended.is_set() and self._got <= self._max_bytes:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        break
+                    self._note(message)
+        except TimeoutError:
+            return  # the connection has bounds of its own
+
+    def _note(self, message: Message) -> None:
+        self._got += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            self._ended.set()
 
     async def cancel_when_gone(self, task: asyncio.Task[Any]) -> None:
         """Cancels a task when the client goes away before it was answered."""

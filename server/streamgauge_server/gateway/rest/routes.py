@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamgauge_server.gateway.api import Api, Handler, Route
-from streamgauge_server.gateway.rest.bodies import JSON
+from streamgauge_server.gateway.rest.bodies import JSON, NDJSON
 from streamgauge_server.gateway.rest.contract import Binding, bindings
 from streamgauge_server.gateway.rest.printing import json_bytes
 from streamgauge_server.gateway.rest.refusals import tell
@@ -64,6 +64,9 @@ def _server_stream(
 
     async def handle(request: Request, variables: Mapping[str, str]) -> Response:
         message = await requests.one(request, variables)
+        if request.method == "HEAD":
+            # Of a stream that may never begin there is nothing else to tell.
+            return Response(headers=headers, media_type=NDJSON)
         # A stream may last: it has no deadline but the client's patience.
         call = stub(message, metadata=request.state.passage.metadata)
         return await NdjsonResponse.begin(request, call, headers)
