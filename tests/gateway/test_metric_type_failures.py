@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from streamgauge.v1 import metric_type_service_pb2 as pb
 from streamgauge.v1 import source_service_pb2 as sources
+from streamgauge_server.gateway.legacy import metric_types
+from streamgauge_server.gateway.legacy.metric_types import tell
 from streamgauge_server.model.entities import Caller
 from streamgauge_server.services.tokens import Tokens
 
@@ -16,6 +20,7 @@ from tests.gateway.serving import NOON, Gateway, running
 from tests.rpc.figure_messages import ingest
 from tests.rpc.messages import HOUR
 from tests.rpc.test_custom_metric_types import column
+from tests.rpc.test_metric_type_catalog import COLUMNS
 
 MOMENT = "is neither an ISO 8601 date-time with its offset"
 DURATION = "is no duration"
@@ -203,6 +208,29 @@ def made_token(gateway: Gateway, scope: str) -> str:
     making = Tokens(gateway.app.store, gateway.clock).create(admin, scopes=[scope])
     _, secret = asyncio.run_coroutine_threadsafe(making, gateway.loop).result(60)
     return secret
+
+
+def test_a_defect_tells_nothing_of_the_inside() -> None:
+    told = tell(Request({"type": "http", "method": "GET", "headers": []}), RuntimeError("secret"))
+    assert (told.status_code, json.loads(bytes(told.body))) == (500, {"detail": "A server error occurred."})
+
+
+def test_a_plot_of_very_many_values_is_as_any_other() -> None:
+    with running(limits={"max_response_bytes": 30_000}) as gateway:
+        hours = [NOON - hour * HOUR for hour in range(400)]
+        files = [ingest(str(at), at=at, size=1, transfer=(at, at), began=at) for at in hours]
+        gateway.sources.ReportIngests(sources.ReportIngestsRequest(ingests=files))
+        body = gateway.http.get("/v6/metrics/ingests/plot-data/").json()
+        assert [len(series["values"]) for series in body["results"]] == [400] * 17
+        assert [series["column"]["name"] for series in body["results"]] == [name for name, *_ in COLUMNS["ingests"]]
+        assert {series["max_x"] for series in body["results"]} == {"2026-01-01T12:00:00Z"}
+
+
+def test_a_plot_of_too_many_values_is_refused(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "ingests/plot-data/?started=PT5H&column=total_count&column=errored_count"
+    assert gateway.http.get(f"/v6/metrics/{path}").status_code == 200
+    monkeypatch.setattr(metric_types, "MAX_VALUES", 11)
+    assert failure(gateway, path) == (400, "more than 11 values: ask for fewer columns, choices or bins at once")
 
 
 def test_a_type_with_very_many_columns_is_asked_for_in_pages(gateway: Gateway) -> None:

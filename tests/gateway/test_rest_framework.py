@@ -15,6 +15,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from streamgauge_server.gateway.api import HttpFailure
 from streamgauge_server.gateway.legacy.rest_framework import (
+    EVERYTHING,
     Numbered,
     Paging,
     negotiate,
@@ -127,6 +128,35 @@ async def test_what_comes_before_a_page_is_passed_over_by_few_calls(paging: Pagi
     else:
         await numbered(pages.fetch, paging)
     assert pages.calls == calls
+
+
+async def test_what_is_too_large_for_one_answer_comes_in_parts() -> None:
+    pages = Pages(2_500)
+
+    async def fetch(size: int, token: str) -> tuple[Sequence[int], str, int]:
+        found = await pages.fetch(size, token)
+        if len(found[0]) > 300:
+            raise too_large()
+        return found
+
+    page = await numbered(fetch, EVERYTHING)
+    assert (list(page.items), page.total) == (list(range(2_500)), 2_500)
+    assert pages.calls == [1_000, 500, *[250] * 10]
+
+
+async def test_one_item_that_is_too_large_is_refused() -> None:
+    async def fetch(size: int, token: str) -> tuple[Sequence[int], str, int]:
+        raise too_large()
+
+    with pytest.raises(Refused) as refusal:
+        await numbered(fetch, Paging(1, 100))
+    assert tell_refusal(refusal.value, "too large").status_code == 400
+
+
+def too_large() -> Refused:
+    packed = AnyMessage()
+    packed.Pack(error_details_pb2.ErrorInfo(reason="MESSAGE_TOO_LARGE", domain="streamgauge"))
+    return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, status_pb2.Status(code=8, message="no", details=[packed]))
 
 
 def links(query: str, number: int, last: int, **arguments: Any) -> tuple[str | None, str | None]:

@@ -28,8 +28,11 @@ from streamgauge_server.http_settings import LegacySettings
 VERSIONS = ("v6", "v7")
 """They are the same."""
 
-_CHOICES_AT_ONCE = 1_000
-_MANY_VALUES = 20_000
+MAX_VALUES = 500_000
+"""Values of one answer; all columns of all choices together in as many bins as there may be are 341,000."""
+
+_MANY_VALUES = 5_000
+"""Values whose JSON is some fifteen milliseconds of work."""
 _PARAMETERS = {"columns": "column", "groups": "group", "choices": "choice_id", "window": "bin", "time_range": "started"}
 """Parameters by the fields of `GetPlotDataRequest` that they become."""
 
@@ -79,14 +82,15 @@ class _Handlers:
     async def details(self, request: Request, variables: Mapping[str, str]) -> Response:
         """Answers with a metric type and all its choices."""
         framework.negotiate(request)
-        choices: list[pb.MetricTypeChoice] = []
-        token = ""
-        while True:
-            answer = await self._type(request, variables["name"], _CHOICES_AT_ONCE, token)
-            choices += answer.choices
-            token = answer.next_page_token
-            if not token:
-                return framework.answer(rendering.details(answer.metric_type, choices))
+        metric_type = pb.MetricType()
+
+        async def fetch(size: int, token: str) -> tuple[Sequence[pb.MetricTypeChoice], str, int]:
+            answer = await self._type(request, variables["name"], size, token)
+            metric_type.CopyFrom(answer.metric_type)
+            return answer.choices, answer.next_page_token, answer.total_choices
+
+        choices = await framework.numbered(fetch, framework.EVERYTHING)
+        return framework.answer(rendering.details(metric_type, choices.items))
 
     async def plot(self, request: Request, variables: Mapping[str, str]) -> Response:
         """Answers with a page of series."""
@@ -98,16 +102,23 @@ class _Handlers:
             known = {group.group for group in metric_type.groups}
             groups = [group for group in query.groups if group in known]
         asked = query.request(f"metricTypes/{name}", groups)
+        count = 0
 
         async def fetch(size: int, token: str) -> tuple[Sequence[pb.PlotSeries], str, int]:
             asked.page_size, asked.page_token = size, token
+            nonlocal count
             answer = await self._upstream.call(self._stub.GetPlotData, asked, request.state.passage)
+            count += sum(len(series.values) for series in answer.series)
+            if count > MAX_VALUES:
+                raise HttpFailure(
+                    400, f"more than {MAX_VALUES:,} values: ask for fewer columns, choices or bins at once"
+                )
             return answer.series, answer.next_page_token, answer.total_size
 
         page = await framework.numbered(fetch, framework.Paging.of(request.query_params))
         path = f"{self._path}{quote(name, safe='')}/plot-data/"
         render = partial(_plot, request, path, page, apart=bool(query.choices))
-        return await off_loop(render, heavy=sum(len(series.values) for series in page.items) > _MANY_VALUES)
+        return await off_loop(render, heavy=count > _MANY_VALUES)
 
     async def _type(self, request: Request, name: str, size: int, token: str = "") -> pb.GetMetricTypeResponse:
         """Returns a metric type with some of its choices."""

@@ -23,6 +23,8 @@ NOT_FOUND = "Not found."
 INVALID_PAGE = "Invalid page."
 NOT_ACCEPTABLE = "Could not satisfy the request Accept header."
 SERVER_ERROR = "A server error occurred."
+TOO_LARGE = "MESSAGE_TOO_LARGE"
+"""The reason of the server for not sending an answer that is too large for one message."""
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
 
@@ -67,6 +69,10 @@ class Paging:
         return number, last
 
 
+EVERYTHING = Paging(1, 2**63)
+"""All items on one page."""
+
+
 @dataclass(frozen=True, slots=True)
 class Numbered(Generic[T]):
     """A page by its number, the number of the last one, and how many items there are on all of them."""
@@ -81,7 +87,7 @@ async def numbered(fetch: Fetch[T], paging: Paging) -> Numbered[T]:
     """Finds a page by its number in a list that is paged by tokens.
 
     What comes before the page is passed over by as few calls as the server allows; up to its 1,000th item a page is
-    one call.
+    one call, unless the answer is too large for one message: then it comes in parts.
 
     Raises:
         HttpFailure: 404 when there is no such page.
@@ -90,8 +96,16 @@ async def numbered(fetch: Fetch[T], paging: Paging) -> Numbered[T]:
     kept: list[T] = []
     position, token = 0, ""
     end = max(paging.number or 1, 1) * paging.size
+    most = MAX_PAGE_SIZE
     while True:
-        items, token, total = await fetch(min(end - position, MAX_PAGE_SIZE), token)
+        size = min(end - position, most)
+        try:
+            items, token, total = await fetch(size, token)
+        except Refused as refused:
+            if refused.reason != TOO_LARGE or size == 1:
+                raise
+            most = size // 2
+            continue
         number, last = paging.resolved(total)
         end = min(number * paging.size, total)
         kept += items[max((number - 1) * paging.size - position, 0) : max(end - position, 0)]
@@ -148,7 +162,9 @@ def tell_failure(request: Request, error: HttpFailure) -> Response:
 
 def tell_refusal(refused: Refused, detail: str) -> Response:
     """Answers what the server refused."""
-    return answer({"detail": detail}, _status(http_status(refused)), refusal_headers(refused))
+    # What is too large to be answered comes of what was asked.
+    status = 400 if refused.reason == TOO_LARGE else _status(http_status(refused))
+    return answer({"detail": detail}, status, refusal_headers(refused))
 
 
 def _status(status: int) -> int:
