@@ -179,7 +179,7 @@ def test_a_server_stream_answers_with_lines_and_a_client_stream_takes_them(whole
 
 def test_refusals_are_told_with_their_reasons(whole: Mapping[str, Any]) -> None:
     answers = whole["paths"]["/v1/sources/{source}/metrics"]["get"]["responses"]
-    assert set(answers) == {"200", "400", "401", "403", "404", "429", "500", "503", "504"}
+    assert set(answers) == {"200", "400", "401", "403", "404", "429", "431", "500", "503", "504"}
     assert "`SOURCE_NOT_FOUND`: no such source" in answers["404"]["description"]
     assert "`INVALID_TIME_RANGE`" in answers["400"]["description"]
     assert answers["401"] == {"$ref": "#/components/responses/Refused401"}
@@ -202,6 +202,7 @@ def test_a_route_of_another_api_stands_under_its_prefix_with_its_own_operation(d
     got = made["paths"]["/before/job/{name}/status/"]["get"]
     assert (got["tags"], [one["name"] for one in got["parameters"]]) == (["Legacy: old jobs"], ["name"])
     assert "X-Request-Id" in got["responses"]["200"]["headers"]
+    assert set(got["responses"]) == {"200", "431"}
     assert "/before/asset/{urn}" in made["paths"]
     assert "/before/hidden" not in made["paths"]
     assert made["components"]["schemas"]["Old"] == {"type": "string"}

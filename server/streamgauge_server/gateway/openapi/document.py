@@ -12,6 +12,7 @@ from streamgauge_server.gateway.api import Api, Route, Slash
 from streamgauge_server.gateway.openapi.contract import Contract
 from streamgauge_server.gateway.openapi.operations import PACKAGE, RestOperations
 from streamgauge_server.gateway.openapi.paths import by_field, openapi_path
+from streamgauge_server.gateway.openapi.refusals import HEAD_TOO_LARGE
 from streamgauge_server.gateway.openapi.schemas import Schemas
 
 DESCRIPTION = """\
@@ -98,7 +99,7 @@ def document(apis: Iterable[Api], described: Contract) -> dict[str, Any]:
 def _own(api: Api, route: Route, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Returns the path and the operation of a route that brings its own.
 
-    It need not tell parameters of the path, nor the header that every answer has; its tag is the API.
+    It need not tell parameters of the path, nor what all answers have; its tag is the API.
     """
     path, in_path = openapi_path(route.template, by_field)
     if route.slash is Slash.REDIRECT and not path.endswith("/"):
@@ -111,10 +112,11 @@ def _own(api: Api, route: Route, given: Mapping[str, Any]) -> tuple[str, dict[st
         for one in in_path
         if one.name not in told
     ] + parameters
-    operation["responses"] = {
+    responses = {
         status: {**response, "headers": {**response.get("headers", {}), "X-Request-Id": _REQUEST_ID_HEADER}}
         for status, response in given["responses"].items()
     }
+    operation["responses"] = dict(sorted({**HEAD_TOO_LARGE, **responses}.items()))
     return api.prefix + path, operation
 
 

@@ -27,13 +27,21 @@ ALWAYS = (
 
 _OF_WRITES = "WRITE_CONFLICT"
 
-_OF_THE_GATEWAY = {
+_OF_HEADS = {431: "The target and the headers are larger than the gateway takes."}
+"""What the gateway itself refuses, on any path."""
+
+_OF_BODIES = {
     408: "The request did not arrive in time.",
     413: "The body is larger than the gateway takes.",
+    415: "The body is of a content type that is not read here.",
 }
-"""What the gateway itself refuses, on any path with a body."""
+"""What it refuses on paths with a body."""
 
 _WORD = re.compile(r"\b[A-Z][A-Z_]{3,}\b")
+
+
+HEAD_TOO_LARGE = {"431": {"$ref": "#/components/responses/Refused431"}}
+"""The answer by which any operation of any API may refuse: before it is known whose request it is."""
 
 
 class Refusals:
@@ -48,7 +56,7 @@ class Refusals:
             if colon and hasattr(grpc.StatusCode, code):
                 http = HTTP_STATUS_OF[grpc.StatusCode[code].value[0]]
                 self._reasons[value.name.removeprefix(_PREFIX)] = http, first_sentence(told)
-        self._always = self._described(frozenset(ALWAYS)) | _OF_THE_GATEWAY
+        self._always = self._described(frozenset(ALWAYS)) | _OF_HEADS | _OF_BODIES
         self.components = {_name(status): self._response(told) for status, told in self._always.items()}
 
     def responses(self, comments: Iterable[str], resource: str, *, writes: bool, body: bool) -> dict[str, Any]:
@@ -61,7 +69,7 @@ class Refusals:
         named.add(f"{resource.upper()}_NOT_FOUND")
         if writes:
             named.add(_OF_WRITES)
-        told = self._described(named.union(ALWAYS)) | (_OF_THE_GATEWAY if body else {})
+        told = self._described(named.union(ALWAYS)) | _OF_HEADS | (_OF_BODIES if body else {})
         return {
             str(status): {"$ref": f"#/components/responses/{_name(status)}"}
             if told[status] == self._always.get(status)
