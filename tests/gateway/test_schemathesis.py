@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
     unsupported_method,
 )
+from schemathesis.specs.openapi.schemas import OpenApiSchema
 from streamgauge.v1 import asset_metric_service_pb2 as assets_pb
 from streamgauge.v1 import common_pb2
 from streamgauge.v1 import job_service_pb2 as jobs_pb
@@ -57,7 +58,7 @@ KNOWN |= {"source_id": "orders", "uuid": "etl", "name": "job-types", "asset_urn"
 """What parameters of paths are called, and something that is stored under that name."""
 
 
-def described() -> Any:
+def described() -> OpenApiSchema:
     """Returns the document as schemathesis sees it; operations must be known before there is a server."""
     schema = schemathesis.openapi.from_dict(document(apis_of(Upstream(MagicMock()), HttpSettings()), contract()))
     schema.config.update(base_url="http://127.0.0.1")
@@ -107,7 +108,7 @@ def stored() -> Iterator[Gateway]:
         yield gateway
 
 
-def about_what_is_stored(case: Case) -> None:
+def about_what_is_stored(case: Case[Any]) -> None:
     """Lets every other request that names something name what is there; nothing of that is ever deleted."""
     if case.method == "DELETE":
         return
@@ -126,6 +127,6 @@ def about_what_is_stored(case: Case) -> None:
     suppress_health_check=[*HealthCheck],
     phases=[Phase.explicit, Phase.generate],
 )
-def test_every_answer_is_one_that_the_document_has(case: Case, stored: Gateway) -> None:
+def test_every_answer_is_one_that_the_document_has(case: Case[Any], stored: Gateway) -> None:
     about_what_is_stored(case)
     case.call_and_validate(base_url=stored.url, checks=CHECKS)

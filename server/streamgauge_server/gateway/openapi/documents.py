@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -18,7 +19,7 @@ DOCS = "/docs"
 
 
 def api(apis: Sequence[Api], tell: Callable[[Request, Exception], Response]) -> Api:
-    """Returns the API. Both answers are made when they are first asked for, and then kept.
+    """Returns the API. Both answers are made when they are first asked for, beside the event loop, and then kept.
 
     `apis` are what the documents are of; `tell` renders errors.
     """
@@ -29,7 +30,7 @@ def api(apis: Sequence[Api], tell: Callable[[Request, Exception], Response]) -> 
 
     @cache
     def shown() -> str:
-        return page(json.loads(described()), style(), OPENAPI.lstrip("/"))
+        return page(json.loads(described()), style(), OPENAPI)
 
     headers = {
         "Content-Security-Policy": policy(style()),
@@ -38,9 +39,9 @@ def api(apis: Sequence[Api], tell: Callable[[Request, Exception], Response]) -> 
     }
 
     async def openapi_json(request: Request, variables: Mapping[str, str]) -> Response:
-        return Response(described(), media_type="application/json")
+        return Response(await asyncio.to_thread(described), media_type="application/json")
 
     async def docs(request: Request, variables: Mapping[str, str]) -> Response:
-        return HTMLResponse(shown(), headers=headers)
+        return HTMLResponse(await asyncio.to_thread(shown), headers=headers)
 
     return Api("documents", [Route("GET", OPENAPI, openapi_json), Route("GET", DOCS, docs)], ("docs",), tell)

@@ -50,7 +50,9 @@ class Examples:
         if depth >= _DEPTH:
             return {}
         members: Mapping[str, Any] = schema.get("properties", {})
-        wanted = schema.get("required") or [name for name, one in members.items() if not one.get("readOnly")][:1]
+        # What a resource is called is in the path of a request that changes it.
+        free = [name for name, one in members.items() if name != "name" and not one.get("readOnly")]
+        wanted = schema.get("required") or free[:1]
         if "not" in schema:  # one member of a choice, beside those that are required
             wanted = [*wanted, *schema["not"]["anyOf"][0]["required"][:1]]
         told = {name: self.value(members[name], depth + 1) for name in wanted if name in members}
