@@ -65,6 +65,7 @@ async def front(settings: Settings, stop: asyncio.Event) -> None:
         _log.info("stopping")
         edge.stop_being_ready()
         await asyncio.sleep(settings.stop_delay_seconds)
+        edge.end_streams()
         await edge.stop(settings.stop_grace_seconds)
     _log.info("stopped")
 

@@ -37,11 +37,12 @@ class HttpEdge:
         """The port that is served, once it is."""
         self._settings = settings
         self._readiness = Readiness(channel)
+        self._upstream = Upstream(channel)
         http = settings.http
         shown = http.metrics == "open" or (http.metrics == "auto" and is_loopback(http.host))
         try:
             app = application(
-                Upstream(channel),
+                self._upstream,
                 http,
                 readiness=self._readiness,
                 registry=registry,
@@ -70,6 +71,10 @@ class HttpEdge:
     def stop_being_ready(self) -> None:
         """Makes /readyz say that nothing new should come here."""
         self._readiness.stop()
+
+    def end_streams(self) -> None:
+        """Ends streams, where the server behind goes on and does not."""
+        self._upstream.end_streams()
 
     async def stop(self, grace: float) -> None:
         """Closes the listener; requests under way get `grace` seconds."""

@@ -36,11 +36,12 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 class ServerProcess:
     """A running `serve`, with its log lines as they come. Use as a context manager: it is killed at the end."""
 
-    def __init__(self, *arguments: str, cwd: Path) -> None:
+    def __init__(self, *arguments: str, cwd: Path, program: str = "serve") -> None:
+        """`program` is another command that goes on like it."""
         self.lines: list[dict[str, Any]] = []
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.process = subprocess.Popen(
-            command("serve", "--log-format", "json", *arguments),
+            command(program, "--log-format", "json", *arguments),
             cwd=cwd,
             env=environment(),
             stdin=subprocess.DEVNULL,

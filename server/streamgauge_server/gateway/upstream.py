@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -116,6 +117,41 @@ class Upstream:
         self.server = server_service_pb2_grpc.ServerServiceStub(channel)
         self.sources = source_service_pb2_grpc.SourceServiceStub(channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
+        self._streams: set[Any] = set()
+        self._ending = False
+
+    def end_streams(self) -> None:
+        """Ends every stream of the server's that is read, and every further one: the gateway is stopping."""
+        self._ending = True
+        for call in list(self._streams):
+            call.cancel()
+
+    def reading(self, call: Any) -> Any:
+        """Returns a call whose answer is a stream, which is from now on among those that end with the gateway."""
+        self._streams.add(call)
+        call.add_done_callback(self._streams.discard)
+        if self._ending:
+            call.cancel()
+        return call
+
+    async def read(self, call: Any) -> Any:
+        """Returns the next message of a call of `reading`, `grpc.aio.EOF` after the last.
+
+        Raises:
+            Refused: the call failed, or the gateway is stopping (UNAVAILABLE).
+        """
+        try:
+            return await call.read()
+        except grpc.aio.AioRpcError as error:
+            raise Refused.from_error(error) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if not self._ending or (task is not None and task.cancelling()):
+                call.cancel()
+                raise
+            code = grpc.StatusCode.UNAVAILABLE
+            status = status_pb2.Status(code=code.value[0], message="the gateway is stopping; ask again")
+            raise Refused(code, status) from error
 
     async def call(self, method: UnaryMethod[RequestT, ResponseT], request: RequestT, passage: Passage) -> ResponseT:
         """Calls a unary method of a stub and returns its response.

@@ -69,7 +69,7 @@ def _server_stream(
             return Response(headers=headers, media_type=NDJSON)
         # A stream may last: it has no deadline but the client's patience.
         call = stub(message, metadata=request.state.passage.metadata)
-        return await NdjsonResponse.begin(request, call, headers)
+        return await NdjsonResponse.begin(request, upstream, call, headers)
 
     return handle
 

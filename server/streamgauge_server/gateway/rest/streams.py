@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from streamgauge_server.gateway.rest.bodies import NDJSON
 from streamgauge_server.gateway.rest.printing import json_bytes
 from streamgauge_server.gateway.rest.refusals import error_line
-from streamgauge_server.gateway.upstream import Refused
+from streamgauge_server.gateway.upstream import Refused, Upstream
 
 
 class NdjsonResponse(StreamingResponse):
@@ -28,20 +28,14 @@ class NdjsonResponse(StreamingResponse):
         self._call = call
 
     @classmethod
-    async def begin(cls, request: Request, call: Any, headers: Mapping[str, str]) -> NdjsonResponse:
+    async def begin(cls, request: Request, upstream: Upstream, call: Any, headers: Mapping[str, str]) -> NdjsonResponse:
         """Waits for the first message of a call and returns the answer.
 
         Raises:
             Refused: the call failed before there was a message.
         """
-        try:
-            first = await call.read()
-        except grpc.aio.AioRpcError as error:
-            raise Refused.from_error(error) from error
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
-        return cls(_lines(request, call, first), call, headers)
+        first = await upstream.read(upstream.reading(call))
+        return cls(_lines(request, upstream, call, first), call, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the lines. The call ends with the answer, also when the client goes before it has begun."""
@@ -51,14 +45,14 @@ class NdjsonResponse(StreamingResponse):
             self._call.cancel()
 
 
-async def _lines(request: Request, call: Any, first: Any) -> AsyncIterator[bytes]:
+async def _lines(request: Request, upstream: Upstream, call: Any, first: Any) -> AsyncIterator[bytes]:
     message = first
     try:
         while message is not grpc.aio.EOF:
             yield json_bytes(message) + b"\n"
-            message = await call.read()
-    except grpc.aio.AioRpcError as error:
-        yield error_line(request, Refused.from_error(error))
+            message = await upstream.read(call)
+    except Refused as error:
+        yield error_line(request, error)
 
 
 async def upload(call: Any, messages: AsyncIterator[Message], seconds: float) -> Message:
