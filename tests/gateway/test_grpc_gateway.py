@@ -18,7 +18,7 @@ import pytest
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from tests.gateway.serving import Gateway, running
+from tests.gateway.serving import Gateway
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -68,14 +68,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Gateway]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(program: Path, server: Gateway) -> Iterator[httpx.Client]:
-    with subprocess.Popen([program, server.app.address], stdout=subprocess.PIPE, text=True) as process:
+def client(program: Path, gateway: Gateway) -> Iterator[httpx.Client]:
+    with subprocess.Popen([program, gateway.app.address], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             address = process.stdout.readline().strip()
@@ -101,9 +95,9 @@ def test_calls_of_every_kind_of_binding_are_answered(client: httpx.Client) -> No
     assert client.delete("/v1/assets:delete?asset=urn:li:table").status_code == 200
 
 
-def test_refusals_have_the_status_and_the_details_of_the_gateway(client: httpx.Client, server: Gateway) -> None:
+def test_refusals_have_the_status_and_the_details_of_the_gateway(client: httpx.Client, gateway: Gateway) -> None:
     for path in ("/v1/sources/none", "/v1/sources?pageSize=-1"):
-        theirs, ours = client.get(path), server.http.get(path)
+        theirs, ours = client.get(path), gateway.http.get(path)
         assert theirs.status_code == ours.status_code
         told = [[detail["@type"] for detail in answer.json()["details"]] for answer in (theirs, ours)]
         assert told[0] == told[1]

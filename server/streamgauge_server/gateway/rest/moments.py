@@ -42,8 +42,8 @@ def duration_text(message: Duration) -> str:
     return f"{sign}{abs(seconds)}{_fraction(abs(nanos))}s"
 
 
-def read_timestamp(text: str) -> Timestamp:
-    """Reads an RFC 3339 text.
+def read_timestamp(text: str) -> tuple[int, int]:
+    """Reads an RFC 3339 text into seconds since 1970 and nanoseconds.
 
     Raises:
         Unreadable: it is none, or not of the years 1 to 9999.
@@ -64,11 +64,11 @@ def read_timestamp(text: str) -> Timestamp:
         seconds -= offset if sign == "+" else -offset
     if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
         raise Unreadable(f"must be in the years 1 to 9999 of UTC, is {shown(text)}")
-    return Timestamp(seconds=seconds, nanos=_nanos(fraction))
+    return seconds, _nanos(fraction)
 
 
-def read_duration(text: str) -> Duration:
-    """Reads a number of seconds followed by `s`.
+def read_duration(text: str) -> tuple[int, int]:
+    """Reads a number of seconds followed by `s` into seconds and nanoseconds, both with its sign.
 
     Raises:
         Unreadable: it is none, or of more than 10,000 years.
@@ -80,7 +80,7 @@ def read_duration(text: str) -> Duration:
     whole, nanos = int(seconds), _nanos(fraction)
     if whole > _MAX_DURATION_SECONDS or (whole == _MAX_DURATION_SECONDS and nanos):
         raise Unreadable(f"must be at most {_MAX_DURATION_SECONDS}s, is {shown(text)}")
-    return Duration(seconds=-whole, nanos=-nanos) if sign else Duration(seconds=whole, nanos=nanos)
+    return (-whole, -nanos) if sign else (whole, nanos)
 
 
 def _nanos(fraction: str | None) -> int:

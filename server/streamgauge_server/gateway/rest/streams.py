@@ -70,12 +70,13 @@ async def upload(call: Any, messages: AsyncIterator[Message], seconds: float) ->
 
 
 async def _upload(call: Any, messages: AsyncIterator[Message], seconds: float) -> Message:
-    try:
-        async for message in messages:
+    async for message in messages:
+        try:
             await call.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            break  # the call is over already; awaiting it says why
+    else:
         await call.done_writing()
-    except asyncio.InvalidStateError:
-        pass  # the call is over already; its status says why
     try:
         async with asyncio.timeout(seconds):
             answer: Message = await call

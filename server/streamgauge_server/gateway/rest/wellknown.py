@@ -25,11 +25,13 @@ _CAPITAL = re.compile(r"[A-Z]")
 
 
 def _fill_timestamp(message: Any, value: Any) -> None:
-    message.CopyFrom(read_timestamp(_text(value, "a time such as 2026-01-01T12:00:00Z")))
+    message.seconds, message.nanos = read_timestamp(_text(value, "a time such as 2026-01-01T12:00:00Z"))
+    message.SetInParent()
 
 
 def _fill_duration(message: Any, value: Any) -> None:
-    message.CopyFrom(read_duration(_text(value, "a duration in seconds such as 1.5s")))
+    message.seconds, message.nanos = read_duration(_text(value, "a duration in seconds such as 1.5s"))
+    message.SetInParent()
 
 
 def _fill_mask(message: Any, value: Any) -> None:
