@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 
@@ -15,26 +14,9 @@ import structlog
 from grpc_health.v1 import health_pb2_grpc
 from prometheus_client import CollectorRegistry
 from streamgauge._version import __version__
-from streamgauge.v1 import (
-    asset_metric_service_pb2,
-    asset_metric_service_pb2_grpc,
-    job_service_pb2,
-    job_service_pb2_grpc,
-    metric_type_service_pb2,
-    metric_type_service_pb2_grpc,
-    metrics_service_pb2,
-    metrics_service_pb2_grpc,
-    server_service_pb2,
-    server_service_pb2_grpc,
-    source_service_pb2,
-    source_service_pb2_grpc,
-    token_service_pb2,
-    token_service_pb2_grpc,
-)
 
 from streamgauge_server import logs
 from streamgauge_server.collectors.flink import FlinkCollector
-from streamgauge_server.collectors.health import CollectorMetrics
 from streamgauge_server.collectors.pruning import Pruner
 from streamgauge_server.configuration import mask_url
 from streamgauge_server.exposition import describe_process, serve_metrics
@@ -43,71 +25,20 @@ from streamgauge_server.listener import bind, check_exposure, grpc_options
 from streamgauge_server.model.clock import Clock, SystemClock
 from streamgauge_server.model.errors import DomainError
 from streamgauge_server.rpc import diagnostics
-from streamgauge_server.rpc.assets import AssetMetricServicer
 from streamgauge_server.rpc.deprecation import DeprecatedCalls
 from streamgauge_server.rpc.health import HealthServicer
 from streamgauge_server.rpc.interceptor import Registrar, StepInterceptor
-from streamgauge_server.rpc.jobs import JobParts, JobServicer
-from streamgauge_server.rpc.metric_types import MetricTypeParts, MetricTypeServicer
-from streamgauge_server.rpc.metrics import MetricsServicer
 from streamgauge_server.rpc.observation import AccessLogStep, ServerMetricsStep
 from streamgauge_server.rpc.scopes import METHOD_SCOPES
-from streamgauge_server.rpc.server_info import ServerInfoServicer
-from streamgauge_server.rpc.sources import SourceServicer
 from streamgauge_server.rpc.steps import AuthenticationStep, DeadlineStep, ErrorMappingStep, RequestContextStep
-from streamgauge_server.rpc.tokens import TokenServicer
 from streamgauge_server.rpc.waits import METHOD_WAITS
-from streamgauge_server.services.asset_corrections import AssetCorrections
-from streamgauge_server.services.asset_emit import AssetEmitter
-from streamgauge_server.services.asset_reads import AssetReader
-from streamgauge_server.services.assets import AssetCatalog
+from streamgauge_server.service_graph import SERVICES, Foundation, add_services
 from streamgauge_server.services.auth import Authenticator, AuthMode
-from streamgauge_server.services.block_reader import BlockReader
 from streamgauge_server.services.clusters import Clusters
-from streamgauge_server.services.descriptors import Descriptors
-from streamgauge_server.services.ingests import Ingests
-from streamgauge_server.services.job_errors import JobErrors
-from streamgauge_server.services.job_looks import JobLooks
-from streamgauge_server.services.job_observer import JobObserver
-from streamgauge_server.services.job_reports import JobReports
-from streamgauge_server.services.job_status import JobStatusReader
-from streamgauge_server.services.job_stop import JobStopper
-from streamgauge_server.services.job_types import JobTypes
-from streamgauge_server.services.job_watch import JobWatch
-from streamgauge_server.services.jobs import JobCatalog
-from streamgauge_server.services.latest import LatestReader
-from streamgauge_server.services.metric_type_choices import MetricTypeChoices
-from streamgauge_server.services.metric_type_values import MetricTypeValues
-from streamgauge_server.services.metric_types import MetricTypes
-from streamgauge_server.services.metrics_import import MetricsImporter
-from streamgauge_server.services.metrics_query import MetricsQuery
-from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.openid import OpenIdVerifier, Provider
-from streamgauge_server.services.plot_data import PlotData
-from streamgauge_server.services.plot_values import PlotValues
-from streamgauge_server.services.savepoints import Savepoints
-from streamgauge_server.services.server_info import ServerInfoReader
-from streamgauge_server.services.source_metrics import SourceMetrics
-from streamgauge_server.services.sources import Sources
-from streamgauge_server.services.subject_registry import SubjectRegistry
-from streamgauge_server.services.tokens import Tokens
 from streamgauge_server.settings import Settings, is_unix, split_address
 from streamgauge_server.startup import open_clusters, open_store
 from streamgauge_server.storage.store import Store
-
-SERVICES = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in (
-        (source_service_pb2, "SourceService"),
-        (metrics_service_pb2, "MetricsService"),
-        (asset_metric_service_pb2, "AssetMetricService"),
-        (metric_type_service_pb2, "MetricTypeService"),
-        (job_service_pb2, "JobService"),
-        (token_service_pb2, "TokenService"),
-        (server_service_pb2, "ServerService"),
-    )
-)
-"""The services of the contract that this server serves."""
 
 _log = structlog.stdlib.get_logger("streamgauge.server")
 
@@ -261,7 +192,7 @@ class App:
         return Authenticator(store.tokens, self._clock, AuthMode(self.settings.auth), verifier)
 
     def _interceptor_over(self, store: Store, authenticator: Authenticator) -> StepInterceptor:
-        settings, limits, clock = self.settings, self.settings.limits, self._clock
+        settings, limits = self.settings, self.settings.limits
         interceptor = StepInterceptor(
             (
                 RequestContextStep(),
@@ -276,116 +207,13 @@ class App:
         )
         registrar = Registrar(interceptor)
 
-        registry = SubjectRegistry(store, limits, open_registration=settings.subject_registration == "open")
-        descriptors = Descriptors(store, clock, limits)
-        blocks = BlockReader(store)
-        latest = LatestReader(store, limits, descriptors, blocks)
-        query = MetricsQuery(store, clock, limits, descriptors, blocks)
-        registrar.add(
-            source_service_pb2_grpc.add_SourceServiceServicer_to_server,
-            SourceServicer(
-                Sources(store, limits, registry),
-                SourceMetrics(store, clock, descriptors, query, latest),
-                Ingests(store, clock, limits, registry),
-            ),
-        )
-        writer = MetricsWriter(store, clock, limits, descriptors, registry)
-        registrar.add(
-            metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,
-            MetricsServicer(
-                writer,
-                MetricsImporter(store, clock, limits, descriptors, registry),
-                query,
-                latest,
-                descriptors,
-                clock,
-            ),
-        )
-        assets = AssetReader(store, clock, limits, descriptors)
-        registrar.add(
-            asset_metric_service_pb2_grpc.add_AssetMetricServiceServicer_to_server,
-            AssetMetricServicer(
-                AssetEmitter(
-                    store,
-                    clock,
-                    limits,
-                    descriptors,
-                    registry,
-                    assets,
-                    open_registration=settings.asset_registration == "open",
-                ),
-                AssetCatalog(store, limits, registry),
-                assets,
-                AssetCorrections(store, limits, descriptors),
-                self._deprecated,
-                single_emit=settings.single_emit == "on",
-            ),
-        )
-        types = MetricTypes(store, limits, registry)
-        registrar.add(
-            metric_type_service_pb2_grpc.add_MetricTypeServiceServicer_to_server,
-            MetricTypeServicer(
-                MetricTypeParts(
-                    types,
-                    MetricTypeChoices(store, limits, types, registry),
-                    PlotData(store, clock, limits, types, PlotValues(store, descriptors, blocks)),
-                    MetricTypeValues(types, writer, registry, clock, limits),
-                )
-            ),
-        )
-        registrar.add(
-            job_service_pb2_grpc.add_JobServiceServicer_to_server,
-            JobServicer(self._jobs_over(store, descriptors, registry, latest), clock, limits.max_call_seconds),
-        )
-        registrar.add(
-            token_service_pb2_grpc.add_TokenServiceServicer_to_server,
-            TokenServicer(Tokens(store, clock, authenticator)),
-        )
-        registrar.add(
-            server_service_pb2_grpc.add_ServerServiceServicer_to_server,
-            ServerInfoServicer(
-                ServerInfoReader(store, clock, limits, authenticator, version=__version__, features=self._features())
-            ),
-        )
+        base = Foundation(settings, self._clock, store, authenticator, self._clusters, self._registry, self._closing)
+        collect = settings.collect and bool(self._clusters) and self._given_clusters is None
+        self._collector = add_services(registrar, base, self._deprecated, collect=collect)
         registrar.add(health_pb2_grpc.add_HealthServicer_to_server, self._health)
         diagnostics.add_reflection(interceptor, SERVICES)
         diagnostics.add_channelz(interceptor)
         return interceptor
-
-    def _jobs_over(
-        self, store: Store, descriptors: Descriptors, registry: SubjectRegistry, latest: LatestReader
-    ) -> JobParts:
-        limits, clock, clusters = self.settings.limits, self._clock, self._clusters
-        watch = JobWatch(store)
-        observer = JobObserver(store, clock, descriptors, watch)
-        if self.settings.collect and clusters and self._given_clusters is None:
-            metrics = CollectorMetrics(self._registry)
-            self._collector = FlinkCollector(store, clock, limits, clusters, observer, metrics)
-        catalog = JobCatalog(store, limits, registry)
-        looks, savepoints = JobLooks(store, observer), Savepoints(store)
-        self._closing.push_async_callback(looks.close)
-        self._closing.push_async_callback(savepoints.close)
-        return JobParts(
-            catalog,
-            JobTypes(store),
-            JobStatusReader(store, clock, limits, catalog, clusters, looks, latest),
-            JobStopper(store, catalog, clusters, looks, observer, savepoints),
-            JobReports(store, clock, limits, descriptors, watch),
-            watch,
-            JobErrors(store),
-        )
-
-    def _features(self) -> Sequence[str]:
-        settings = self.settings
-        switched = {
-            "asset_registration": settings.asset_registration == "open",
-            "single_emit": settings.single_emit == "on",
-            "subject_registration": settings.subject_registration == "open",
-            "tls": settings.tls.enabled,
-            "mtls": settings.tls.client_ca is not None,
-            "openid": settings.openid.enabled,
-        }
-        return [name for name, on in switched.items() if on]
 
     def _private_socket(self, server: grpc.aio.Server) -> str:
         """Lets the server listen for its own gateway as well, where TLS and certificates of clients do not matter."""

@@ -9,8 +9,9 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from streamgauge_server.app import SERVICES, App
+from streamgauge_server.app import App
 from streamgauge_server.model.errors import store_unavailable
+from streamgauge_server.service_graph import SERVICES
 from streamgauge_server.settings import Settings
 
 from tests.rpc.serving import Start
