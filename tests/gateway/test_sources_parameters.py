@@ -31,7 +31,8 @@ def test_without_parameters_it_is_a_time_series_by_the_hour() -> None:
     assert (asked.source, asked.time_type) == ("sources/a", pb.TIME_TYPE_TIMESERIES)
     assert (asked.time_interval, asked.time_unit) == (1, common_pb2.WINDOW_UNIT_HOUR)
     assert not asked.metrics
-    assert not (asked.HasField("timestamp_from") or asked.HasField("timestamp_to"))
+    assert not asked.HasField("timestamp_from")
+    assert not asked.HasField("timestamp_to")
 
 
 @pytest.mark.parametrize("time_type", ["timeseries", "timesummary", "latest"])
