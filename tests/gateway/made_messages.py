@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Iterator
 from functools import cache
@@ -20,9 +21,11 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 _NAMES = st.from_regex(r"[a-z]{1,3}(_[a-z]{1,3}){0,2}", fullmatch=True)
 _SIGNED_32, _SIGNED_64 = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)
 _UNSIGNED_32, _UNSIGNED_64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+_NAN = st.just(math.nan)
+"""There are many of them, and JSON has one."""
 _SCALARS: dict[int, st.SearchStrategy[Any]] = {
-    FieldDescriptor.TYPE_DOUBLE: st.floats(),
-    FieldDescriptor.TYPE_FLOAT: st.floats(width=32),
+    FieldDescriptor.TYPE_DOUBLE: st.floats(allow_nan=False) | _NAN,
+    FieldDescriptor.TYPE_FLOAT: st.floats(allow_nan=False, width=32) | _NAN,
     FieldDescriptor.TYPE_INT32: _SIGNED_32,
     FieldDescriptor.TYPE_SINT32: _SIGNED_32,
     FieldDescriptor.TYPE_SFIXED32: _SIGNED_32,
