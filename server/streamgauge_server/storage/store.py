@@ -21,6 +21,7 @@ from streamgauge_server.storage.jobs import Jobs
 from streamgauge_server.storage.metric_types import MetricTypes
 from streamgauge_server.storage.metrics import Metrics
 from streamgauge_server.storage.migrate import create_in_memory, current_revision, head_revision
+from streamgauge_server.storage.positions import Positions
 from streamgauge_server.storage.sources import Sources
 from streamgauge_server.storage.subjects import Subjects
 from streamgauge_server.storage.tokens import Tokens
@@ -73,6 +74,7 @@ class Store:
         self.collectors = Collectors(database, clock)
         self.metrics = Metrics(database, clock)
         self.blocks = Blocks(database, clock)
+        self.positions = Positions(database, clock)
         self.corrections = Corrections(database)
         self.tokens = Tokens(database, clock)
         self.integrity = Integrity(database)
