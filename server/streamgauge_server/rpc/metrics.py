@@ -117,6 +117,27 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
             errors_truncated=outcome.errors_truncated,
         )
 
+    async def ExportMetrics(
+        self, request: metrics_service_pb2.ExportMetricsRequest, context: ServicerContext
+    ) -> AsyncIterator[metrics_service_pb2.ExportMetricsResponse]:
+        """Not yet there."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+        yield metrics_service_pb2.ExportMetricsResponse()
+
+    async def WatchMetrics(
+        self, request: metrics_service_pb2.WatchMetricsRequest, context: ServicerContext
+    ) -> AsyncIterator[metrics_service_pb2.WatchMetricsResponse]:
+        """Not yet there."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+        yield metrics_service_pb2.WatchMetricsResponse()
+
+    async def ApplyRetention(
+        self, request: metrics_service_pb2.ApplyRetentionRequest, context: ServicerContext
+    ) -> metrics_service_pb2.ApplyRetentionResponse:
+        """Not yet there."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+        return metrics_service_pb2.ApplyRetentionResponse()
+
     async def QueryMetrics(self, request: pb.QueryMetricsRequest, context: _Context) -> pb.QueryMetricsResponse:  # noqa: N802
         """Aggregates metrics over windows."""
         violations = convert.Violations()
