@@ -117,26 +117,26 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
             errors_truncated=outcome.errors_truncated,
         )
 
-    async def ExportMetrics(
-        self, request: metrics_service_pb2.ExportMetricsRequest, context: ServicerContext
-    ) -> AsyncIterator[metrics_service_pb2.ExportMetricsResponse]:
+    async def ExportMetrics(  # noqa: N802
+        self, request: pb.ExportMetricsRequest, context: _Context
+    ) -> AsyncIterator[pb.ExportMetricsResponse]:
         """Not yet there."""
         await context.abort(grpc.StatusCode.UNIMPLEMENTED)
-        yield metrics_service_pb2.ExportMetricsResponse()
+        yield pb.ExportMetricsResponse()
 
-    async def WatchMetrics(
-        self, request: metrics_service_pb2.WatchMetricsRequest, context: ServicerContext
-    ) -> AsyncIterator[metrics_service_pb2.WatchMetricsResponse]:
+    async def WatchMetrics(  # noqa: N802
+        self, request: pb.WatchMetricsRequest, context: _Context
+    ) -> AsyncIterator[pb.WatchMetricsResponse]:
         """Not yet there."""
         await context.abort(grpc.StatusCode.UNIMPLEMENTED)
-        yield metrics_service_pb2.WatchMetricsResponse()
+        yield pb.WatchMetricsResponse()
 
-    async def ApplyRetention(
-        self, request: metrics_service_pb2.ApplyRetentionRequest, context: ServicerContext
-    ) -> metrics_service_pb2.ApplyRetentionResponse:
+    async def ApplyRetention(  # noqa: N802
+        self, request: pb.ApplyRetentionRequest, context: _Context
+    ) -> pb.ApplyRetentionResponse:
         """Not yet there."""
         await context.abort(grpc.StatusCode.UNIMPLEMENTED)
-        return metrics_service_pb2.ApplyRetentionResponse()
+        return pb.ApplyRetentionResponse()
 
     async def QueryMetrics(self, request: pb.QueryMetricsRequest, context: _Context) -> pb.QueryMetricsResponse:  # noqa: N802
         """Aggregates metrics over windows."""
