@@ -47,7 +47,7 @@ from streamgauge_server.rpc.health import HealthServicer
 from streamgauge_server.rpc.interceptor import Registrar, StepInterceptor
 from streamgauge_server.rpc.jobs import JobParts, JobServicer
 from streamgauge_server.rpc.metric_types import MetricTypeParts, MetricTypeServicer
-from streamgauge_server.rpc.metrics import MetricsServicer
+from streamgauge_server.rpc.metrics import MetricParts, MetricsServicer
 from streamgauge_server.rpc.observation import AccessLogStep, ServerMetricsStep
 from streamgauge_server.rpc.scopes import METHOD_SCOPES
 from streamgauge_server.rpc.server_info import ServerInfoServicer
@@ -77,6 +77,7 @@ from streamgauge_server.services.latest import LatestReader
 from streamgauge_server.services.metric_type_choices import MetricTypeChoices
 from streamgauge_server.services.metric_type_values import MetricTypeValues
 from streamgauge_server.services.metric_types import MetricTypes
+from streamgauge_server.services.metrics_export import MetricsExport
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery
 from streamgauge_server.services.metrics_write import MetricsWriter
@@ -274,11 +275,14 @@ class App:
         registrar.add(
             metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,
             MetricsServicer(
-                writer,
-                MetricsImporter(store, clock, limits, descriptors, registry),
-                query,
-                latest,
-                descriptors,
+                MetricParts(
+                    writer,
+                    MetricsImporter(store, clock, limits, descriptors, registry),
+                    MetricsExport(store, limits, descriptors),
+                    query,
+                    latest,
+                    descriptors,
+                ),
                 clock,
             ),
         )

@@ -23,6 +23,7 @@ from streamgauge_server.storage.metrics import Metrics
 from streamgauge_server.storage.migrate import create_in_memory, current_revision, head_revision
 from streamgauge_server.storage.positions import Positions
 from streamgauge_server.storage.sources import Sources
+from streamgauge_server.storage.subject_days import SubjectDays
 from streamgauge_server.storage.subjects import Subjects
 from streamgauge_server.storage.tokens import Tokens
 from streamgauge_server.storage.urls import Engine, parse_url
@@ -61,6 +62,7 @@ class Store:
         self._database = database
         self.engine: Engine = database.engine
         self.subjects = Subjects(database, clock)
+        self.subject_days = SubjectDays(database)
         self.sources = Sources(database, clock)
         self.assets = Assets(database, clock)
         self.jobs = Jobs(database, clock)
