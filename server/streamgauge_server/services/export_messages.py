@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from streamgauge_server.services.frame_output import FrameOutput
@@ -31,8 +31,8 @@ class ExportPart:
 class ExportMessages:
     """Collects frames until a message is full.
 
-    The cursor is behind days that were collected whole: the message in which a day begins and does not end has the
-    cursor of the day before it.
+    The cursor of a message is behind all of its frames; or it is that of the message before, and the frames are of one
+    day that is not whole yet. Who writes down what was sent waits for a new cursor, and never has a sample twice.
     """
 
     def __init__(self, cursor: str, *, count: int, done: int, unknown: Sequence[str], size: int) -> None:
@@ -44,33 +44,40 @@ class ExportMessages:
         self._room = self._size = size
         self._frames: list[FrameOutput] = []
         self._damaged: list[str] = []
+        self._in_day = False
 
-    def add(self, frame: FrameOutput) -> ExportPart | None:
-        """Takes a frame, and returns the message before it if it does not fit."""
-        full = None
-        if self._frames and (frame.size > self._room or len(self._frames) >= _MAX_FRAMES):
-            full = self.take()
-        self._frames.append(frame)
-        self._room -= frame.size
-        return full
+    def add(self, frames: Sequence[FrameOutput], *, last: bool) -> Iterator[ExportPart]:
+        """Takes frames of a day, `last` if there are no more of it, and yields the messages that are full.
 
-    def day_done(self, cursor: str, done: int, damaged: str | None) -> ExportPart | None:
+        With the last ones comes `day_done`.
+        """
+        fits = last and len(frames) + len(self._frames) <= _MAX_FRAMES and sum(f.size for f in frames) <= self._room
+        if not self._in_day and not fits and self._frames:
+            yield self._take()
+        self._in_day = not last
+        for frame in frames:
+            if self._frames and (frame.size > self._room or len(self._frames) >= _MAX_FRAMES):
+                yield self._take()
+            self._frames.append(frame)
+            self._room -= frame.size
+
+    def day_done(self, cursor: str, done: int, damaged: str | None) -> Iterator[ExportPart]:
         """Notes that a day is whole, or named as damaged, and how many subjects and parts are whole with it.
 
-        Returns the message if there is no room for more.
+        Yields the message if there is no room for more.
         """
         self._cursor, self._done = cursor, done
         if damaged is not None:
             self._damaged.append(damaged)
-        return self.take() if len(self._damaged) >= _MAX_DAMAGED else None
+        if len(self._damaged) >= _MAX_DAMAGED:
+            yield self._take()
 
     def rest(self, done: int) -> ExportPart:
         """Returns the last message, when so many subjects and parts are whole."""
         self._done = done
-        return self.take()
+        return self._take()
 
-    def take(self) -> ExportPart:
-        """Returns what was collected."""
+    def _take(self) -> ExportPart:
         # Subjects may have been registered since they were counted.
         self._count = max(self._count, self._done)
         part = ExportPart(self._frames, self._cursor, self._count, self._done, self._unknown, self._damaged)

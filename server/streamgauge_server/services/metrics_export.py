@@ -92,9 +92,9 @@ class MetricsExport:
     ) -> AsyncGenerator[ExportPart, None]:
         """Yields all samples that stand of the subjects asked for, at least one message.
 
-        A day of a subject is read in one statement, so its samples are those of one moment. The cursor of a message is
-        behind the days that are whole with it: a day that was cut between messages comes again. `problems` are what the
-        edge found wrong.
+        A day of a subject is read in one statement, so its samples are those of one moment. A day that does not fit
+        into a message begins one of its own, and the cursor changes with its last one: a day that was cut comes again.
+        `problems` are what the edge found wrong.
 
         Memory holds one day of one subject as stored, and of its samples as many as are decoded at once.
 
@@ -120,13 +120,12 @@ class MetricsExport:
             days = await self._days(page, asked, position)
             whole = {(day.key, day.extent.day): done + day.whole for day in days}
             async for part, frames in self._sent(caller.tenant, days, asked, metrics):
-                for frame in frames:
-                    if (full := messages.add(frame)) is not None:
-                        yield full
+                for full in messages.add(frames, last=part.last):
+                    yield full
                 if part.last:
                     cursor = token_for(digest, _sort_key(part.key, part.day))
                     damaged = _damaged_day(part) if part.damaged else None
-                    if (full := messages.day_done(cursor, whole[part.key, part.day], damaged)) is not None:
+                    for full in messages.day_done(cursor, whole[part.key, part.day], damaged):
                         yield full
             done += len(page)
         yield messages.rest(done)
