@@ -107,6 +107,17 @@ class Database(Protocol):
         """
         ...
 
+    def block_seals(self, connection: Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+        """Returns seq and the seal of the data of those blocks that exist and have all their samples.
+
+        In one statement, as part of the transaction of a function that `write` runs; so does `remove_blocks`.
+        """
+        ...
+
+    def remove_blocks(self, connection: Connection, keys: Collection[BlockKey]) -> None:
+        """Deletes blocks."""
+        ...
+
     async def version(self) -> str:
         """Returns the version of the database software. Also the cheapest way to see whether it answers."""
         ...

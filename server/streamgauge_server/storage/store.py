@@ -8,6 +8,7 @@ from streamgauge_server.model.clock import Clock
 from streamgauge_server.storage.assets import Assets
 from streamgauge_server.storage.blocks import Blocks
 from streamgauge_server.storage.collector_leases import Collectors
+from streamgauge_server.storage.compaction import Compactions
 from streamgauge_server.storage.corrections import Corrections
 from streamgauge_server.storage.database import Database, open_database
 from streamgauge_server.storage.figures import FigureStore
@@ -77,6 +78,7 @@ class Store:
         self.metrics = Metrics(database, clock)
         self.blocks = Blocks(database, clock)
         self.positions = Positions(database, clock)
+        self.compactions = Compactions(database, clock)
         self.corrections = Corrections(database)
         self.tokens = Tokens(database, clock)
         self.integrity = Integrity(database)

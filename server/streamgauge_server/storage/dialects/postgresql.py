@@ -200,6 +200,14 @@ class PostgresqlDatabase:
         """See `Database.days_back`."""
         return _adapted(connection).run_async(lambda driver: statements.days_back(driver, last_days, days))
 
+    def block_seals(self, connection: Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+        """See `Database.block_seals`."""
+        return _adapted(connection).run_async(lambda driver: statements.block_seals(driver, keys))
+
+    def remove_blocks(self, connection: Connection, keys: Collection[BlockKey]) -> None:
+        """See `Database.remove_blocks`."""
+        _adapted(connection).run_async(lambda driver: statements.remove_blocks(driver, keys))
+
     async def version(self) -> str:
         """See `Database.version`."""
 

@@ -20,6 +20,7 @@ from streamgauge_server.storage.database import (
     SubjectTuple,
 )
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
+from streamgauge_server.timeseries.envelope import SEAL_BYTES
 from streamgauge_server.timeseries.query import StoredBlock
 
 _LISTS = ListSyntax(
@@ -70,6 +71,17 @@ _BLOCK_DATA = """
 SELECT b.seq, b.data
 FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
 JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
+"""
+_BLOCK_SEALS = f"""
+SELECT b.seq, substr(b.data, 1, {SEAL_BYTES})
+FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
+JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
+WHERE NOT b.reduced
+"""
+_REMOVE_BLOCKS = """
+DELETE FROM blocks AS b
+USING unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
+WHERE b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
 """
 _BLOCKS_OF_DAYS = """
 SELECT b.subject_id, b.day, b.seq, b.first_time, b.last_time, b.run_id, b.data
@@ -218,6 +230,16 @@ async def blocks(connection: Driver, selection: BlockSelection) -> Sequence[tupl
 async def block_data(connection: Driver, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
     """See `Database.block_data`."""
     return cast(Sequence[tuple[int, bytes]], await connection.fetch(_BLOCK_DATA, *_columns(keys)))
+
+
+async def block_seals(connection: Driver, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+    """See `Database.block_seals`."""
+    return cast(Sequence[tuple[int, bytes]], await connection.fetch(_BLOCK_SEALS, *_columns(keys)))
+
+
+async def remove_blocks(connection: Driver, keys: Collection[BlockKey]) -> None:
+    """See `Database.remove_blocks`."""
+    await connection.execute(_REMOVE_BLOCKS, *_columns(keys))
 
 
 async def blocks_of_days(

@@ -255,6 +255,14 @@ class SqliteDatabase:
         """See `Database.days_back`."""
         return statements.days_back(_driver(connection), last_days, days)
 
+    def block_seals(self, connection: Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+        """See `Database.block_seals`."""
+        return statements.block_seals(_driver(connection), keys)
+
+    def remove_blocks(self, connection: Connection, keys: Collection[BlockKey]) -> None:
+        """See `Database.remove_blocks`."""
+        statements.remove_blocks(_driver(connection), keys)
+
     async def version(self) -> str:
         """See `Database.version`."""
 
