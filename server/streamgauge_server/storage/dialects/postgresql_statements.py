@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import Any, Protocol, cast
@@ -12,6 +12,7 @@ from sqlalchemy import Table
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
 from streamgauge_server.storage.block_selection import BlockSelection, ListSyntax
 from streamgauge_server.storage.database import (
+    BlockDataTuple,
     BlockKey,
     DayBlockTuple,
     LatestTuple,
@@ -68,7 +69,7 @@ JOIN subjects AS s ON s.tenant = k.tenant AND s.kind = k.kind AND s.name = k.nam
 JOIN latest AS l ON l.subject_id = s.id
 """
 _BLOCK_DATA = """
-SELECT b.seq, b.data
+SELECT b.seq, b.rows, b.first_time, b.last_time, b.data
 FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
 JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
 """
@@ -128,6 +129,14 @@ class Driver(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Any]:
         """Returns a context that begins a transaction and ends it."""
+        ...
+
+    async def add_listener(self, channel: str, callback: Callable[[object, int, str, object], None]) -> None:
+        """Listens on a channel: the callback gets the connection, a process id, the channel and the payload."""
+        ...
+
+    def add_termination_listener(self, callback: Callable[[object], None]) -> None:
+        """Has a callback called when the connection is closed or breaks."""
         ...
 
     def is_closed(self) -> bool:
@@ -227,9 +236,9 @@ async def blocks(connection: Driver, selection: BlockSelection) -> Sequence[tupl
     return [(row[0], StoredBlock(*row[1:])) for row in rows]
 
 
-async def block_data(connection: Driver, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+async def block_data(connection: Driver, keys: Collection[BlockKey]) -> Sequence[BlockDataTuple]:
     """See `Database.block_data`."""
-    return cast(Sequence[tuple[int, bytes]], await connection.fetch(_BLOCK_DATA, *_columns(keys)))
+    return cast(Sequence[BlockDataTuple], await connection.fetch(_BLOCK_DATA, *_columns(keys)))
 
 
 async def block_seals(connection: Driver, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:

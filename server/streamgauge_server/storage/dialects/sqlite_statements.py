@@ -12,6 +12,7 @@ from sqlalchemy import Table
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
 from streamgauge_server.storage.block_selection import BlockSelection, ListSyntax
 from streamgauge_server.storage.database import (
+    BlockDataTuple,
     BlockKey,
     DayBlockTuple,
     LatestTuple,
@@ -55,7 +56,7 @@ CROSS JOIN subjects AS s
   AND s.name = json_extract(k.value, '$[2]')
 JOIN latest AS l ON l.subject_id = s.id
 """
-_BLOCK_DATA = "SELECT seq, data FROM blocks WHERE seq IN (SELECT value FROM json_each(?))"
+_BLOCK_DATA = "SELECT seq, rows, first_time, last_time, data FROM blocks WHERE seq IN (SELECT value FROM json_each(?))"
 _BLOCK_SEALS = f"""
 SELECT seq, substr(data, 1, {SEAL_BYTES}) FROM blocks WHERE seq IN (SELECT value FROM json_each(?)) AND NOT reduced
 """
@@ -187,7 +188,7 @@ def blocks(connection: sqlite3.Connection, selection: BlockSelection) -> Sequenc
     return [(row[0], StoredBlock(*row[1:])) for row in rows]
 
 
-def block_data(connection: sqlite3.Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+def block_data(connection: sqlite3.Connection, keys: Collection[BlockKey]) -> Sequence[BlockDataTuple]:
     """See `Database.block_data`. The seq alone identifies a block."""
     return connection.execute(_BLOCK_DATA, (json.dumps([seq for _, _, seq in keys]),)).fetchall()
 
