@@ -80,6 +80,7 @@ from streamgauge_server.services.metric_types import MetricTypes
 from streamgauge_server.services.metrics_export import MetricsExport
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery
+from streamgauge_server.services.metrics_watch import MetricsWatch
 from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.openid import OpenIdVerifier, Provider
 from streamgauge_server.services.plot_data import PlotData
@@ -279,6 +280,7 @@ class App:
                     writer,
                     MetricsImporter(store, clock, limits, descriptors, registry),
                     MetricsExport(store, limits, descriptors),
+                    MetricsWatch(store, limits, descriptors),
                     query,
                     latest,
                     descriptors,

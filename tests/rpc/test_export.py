@@ -142,7 +142,7 @@ async def test_progress_and_unknown_subjects_are_told(stubs: Stubs) -> None:
     (message,) = await export(stubs, asked("sources/nobody", "sources/a"))
     assert (list(message.unknown_subjects), message.subjects_done, message.subject_count) == (["sources/nobody"], 1, 1)
     (message,) = await export(stubs, asked(kind="JOB"))
-    assert (message.frames, message.subject_count) == ([], 0)
+    assert (len(message.frames), message.subject_count) == (0, 0)
 
 
 PARTS = [("A", ""), ("a", ""), ("b", "7")]
@@ -188,7 +188,7 @@ async def test_a_cursor_is_bound_to_its_request(stubs: Stubs) -> None:
     await load(stubs, [frame([NOW], column("x", [1]))])
     (message,) = await export(stubs, asked("sources/a", metrics=["x"]))
     (after,) = await export(stubs, asked("sources/a", metrics=["x"], cursor=message.cursor))
-    assert (after.frames, after.subjects_done) == ([], 1)
+    assert (len(after.frames), after.subjects_done) == (0, 1)
     others = [
         asked("sources/a", cursor=message.cursor),
         asked("sources/a", metrics=["x"], start=0, cursor=message.cursor),

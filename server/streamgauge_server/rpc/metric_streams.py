@@ -14,9 +14,11 @@ from streamgauge_server.model.clock import MIN_MICROS
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc.context import current_caller
+from streamgauge_server.rpc.convert_jobs import duration
 from streamgauge_server.rpc.frame_messages import frame_message
 from streamgauge_server.services.metrics_export import ExportAsked, MetricsExport
 from streamgauge_server.services.metrics_import import MetricsImporter
+from streamgauge_server.services.metrics_watch import MetricsWatch, WatchAsked
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -24,9 +26,10 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class MetricStreams:
     """The streaming methods of `streamgauge.v1.MetricsService`."""
 
-    def __init__(self, importer: MetricsImporter, export: MetricsExport) -> None:
+    def __init__(self, importer: MetricsImporter, export: MetricsExport, watch: MetricsWatch) -> None:
         self._importer = importer
         self._export = export
+        self._watch = watch
 
     async def ImportMetrics(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.ImportMetricsRequest], context: _Context
@@ -71,6 +74,17 @@ class MetricStreams:
     async def WatchMetrics(  # noqa: N802
         self, request: pb.WatchMetricsRequest, context: _Context
     ) -> AsyncIterator[pb.WatchMetricsResponse]:
-        """Not yet there."""
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
-        yield pb.WatchMetricsResponse()
+        """Streams samples as they are committed."""
+        violations = convert.Violations()
+        asked = WatchAsked(
+            subjects=tuple(request.subjects),
+            kinds=violations.enums(request, "subject_kinds", SubjectKind),
+            metrics=tuple(request.metrics),
+            cursor=request.cursor,
+            heartbeat=duration(violations, request, "heartbeat"),
+        )
+        async with aclosing(self._watch.watch(current_caller(), asked, violations.found)) as parts:
+            async for part in parts:
+                yield pb.WatchMetricsResponse(
+                    frames=[frame_message(frame) for frame in part.frames], cursor=part.cursor
+                )

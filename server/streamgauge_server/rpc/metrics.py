@@ -32,6 +32,7 @@ from streamgauge_server.services.latest import LatestReader
 from streamgauge_server.services.metrics_export import MetricsExport
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery, Question
+from streamgauge_server.services.metrics_watch import MetricsWatch
 from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
 
@@ -45,6 +46,7 @@ class MetricParts:
     writer: MetricsWriter
     importer: MetricsImporter
     export: MetricsExport
+    watch: MetricsWatch
     query: MetricsQuery
     latest: LatestReader
     descriptors: Descriptors
@@ -54,7 +56,7 @@ class MetricsServicer(MetricStreams, DescriptorMethods, pb_grpc.MetricsServiceSe
     """Serves `streamgauge.v1.MetricsService`."""
 
     def __init__(self, parts: MetricParts, clock: Clock) -> None:
-        MetricStreams.__init__(self, parts.importer, parts.export)
+        MetricStreams.__init__(self, parts.importer, parts.export, parts.watch)
         DescriptorMethods.__init__(self, parts.descriptors)
         self._writer = parts.writer
         self._query = parts.query

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.storage.assets import Assets
 from streamgauge_server.storage.blocks import Blocks
+from streamgauge_server.storage.change_log import ChangeLog
 from streamgauge_server.storage.collector_leases import Collectors
 from streamgauge_server.storage.compaction import Compactions
 from streamgauge_server.storage.corrections import Corrections
@@ -77,6 +78,7 @@ class Store:
         self.collectors = Collectors(database, clock)
         self.metrics = Metrics(database, clock)
         self.blocks = Blocks(database, clock)
+        self.change_log = ChangeLog(database)
         self.positions = Positions(database, clock)
         self.compactions = Compactions(database, clock)
         self.corrections = Corrections(database)
@@ -88,7 +90,7 @@ class Store:
         """Opens the store at a URL: `sqlite:///path`, `sqlite://:memory:` or `postgresql://...` (see `urls.parse_url`).
 
         A store in memory is migrated here, any other must have been (`migrate.migrate`), by this version or a newer
-        one. `pool_size` is how many reads run at the same time; PostgreSQL needs four connections more.
+        one. `pool_size` is how many reads run at the same time; PostgreSQL needs five more, and one to listen to others.
 
         Raises:
             ValueError: the URL is malformed or names an engine that is not supported, or `pool_size` is below 1.
