@@ -87,6 +87,15 @@ class LogSettings(_Section):
     )
 
 
+class CompactionSettings(_Section):
+    """Compaction: small blocks of hours and days that are closed become one, in the background of `serve`."""
+
+    enabled: bool = Field(default=True, description="Whether `serve` compacts.")
+    share: float = Field(
+        default=0.1, gt=0, le=1, description="The part of one core that it may take, in one worker of a server."
+    )
+
+
 class Settings(_Section):
     """All settings. An instance is valid and does not change."""
 
@@ -143,6 +152,15 @@ class Settings(_Section):
         f"on: each {FORM}, in one text separated by `{BETWEEN}`, or tables.",
     )
     collect: bool = Field(default=True, description="Whether `serve` follows the jobs of the clusters.")
+    watch_horizon_seconds: float = Field(
+        default=3_600.0,
+        ge=0,
+        description="How long a watcher may be away: what has been committed for longer may be compacted, and a cursor "
+        "from before that be refused.",
+    )
+    compaction: CompactionSettings = Field(
+        default_factory=CompactionSettings, description="Small blocks become large ones."
+    )
     tls: TlsSettings = Field(default_factory=TlsSettings, description="Transport security.")
     openid: OpenIdSettings = Field(default_factory=OpenIdSettings, description="An OpenID provider.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logging.")

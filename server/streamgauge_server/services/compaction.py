@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from time import monotonic
 from typing import NamedTuple
 
 import structlog
 
-from streamgauge_server.model.clock import MICROS_PER_MINUTE, MICROS_PER_SECOND, Clock
+from streamgauge_server.model.clock import MICROS_PER_MINUTE, Clock
 from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.storage.compaction import Claim, Fold, Next
 from streamgauge_server.storage.store import Store
@@ -31,6 +31,10 @@ Pace = Callable[[float], Awaitable[None]]
 """Is awaited after each piece of work, with the seconds that it took."""
 
 
+async def _at_once(seconds: float) -> None:
+    """Goes on without a pause."""
+
+
 @dataclass(slots=True)
 class Compacted:
     """What was done: days looked at, blocks folded and what became of them, rows and bytes of data, seconds of work."""
@@ -44,7 +48,12 @@ class Compacted:
     conflicts: int = 0
     seconds: float = 0.0
 
-    def add(self, made: Sequence[Fold], planned: int) -> None:
+    def add(self, other: Compacted) -> None:
+        """Adds what was done at another time."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+    def count(self, made: Sequence[Fold], planned: int) -> None:
         """Counts folds that were made, out of those that were planned."""
         self.blocks += sum(len(each.blocks) for each in made)
         self.folded += len(made)
@@ -89,27 +98,45 @@ class Compactor:
         return len(self._damaged)
 
     async def run(self, pace: Pace) -> Compacted:
-        """Looks through what is new, then folds up to some days of what is due; `days` is 0 when nothing was.
+        """Looks through what is new, then folds some of what is due; `days` is 0 when nothing was.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        await self.discover(pace)
+        return await self.fold(pace)
+
+    async def discover(self, pace: Pace = _at_once) -> int:
+        """Looks through new blocks for days to compact; returns how many blocks these were.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
         position = await self._store.positions.old(self._horizon)
-        lateness = self._horizon + GRACE
+        total = 0
         while True:
             began = monotonic()
-            looked_at = await self._store.compactions.discover(position, lateness)
+            looked_at = await self._store.compactions.discover(position, self._horizon + GRACE)
             await pace(monotonic() - began)
             if not looked_at:
-                break
+                return total
+            total += looked_at
+
+    async def fold(self, pace: Pace = _at_once) -> Compacted:
+        """Folds what is due of up to 32 days of subjects; `days` is 0 when nothing was.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
         done = Compacted()
         began = monotonic()
+        position = await self._store.positions.old(self._horizon)
         claims = await self._store.compactions.claim(DAYS_AT_ONCE)
         if not claims:
             return done
         done.days = len(claims)
         of_days = await self._store.compactions.blocks(claims, position)
-        now = self._clock.now()
+        now, lateness = self._clock.now(), self._horizon + GRACE
         plans = {
             claim: plan_folds(
                 claim.day, self._usable(claim, blocks), now=now, lateness=lateness, collected=claim.collected
@@ -157,7 +184,7 @@ class Compactor:
             again.add(block.claim)
             self._leave(*block.claim[:2], block.seq)
         made = await self._store.compactions.apply(folds, part.settled, again)
-        done.add(made, len(part.groups))
+        done.count(made, len(part.groups))
 
     def _leave(self, subject_id: int, day: int, seq: int) -> None:
         if (subject_id, day, seq) not in self._damaged:
@@ -188,8 +215,3 @@ def _rounds(plans: dict[Claim, FoldPlan]) -> Iterator[_Round]:
             size += of_group
         part.settled.append(Next(claim, plan.due_time, plan.late))
     yield part
-
-
-def horizon_of(seconds: float) -> int:
-    """Returns a watch horizon in microseconds."""
-    return int(seconds * MICROS_PER_SECOND)

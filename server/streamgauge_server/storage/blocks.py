@@ -79,6 +79,11 @@ class Blocks:
         """
         return await self._commits.submit(Append(writes, request))
 
+    @property
+    def appends_waiting(self) -> int:
+        """How many appends of this process wait for their transaction to begin."""
+        return self._commits.waiting
+
     async def find_request(self, tenant: str, request_id: str) -> RequestRecord | None:
         """Returns the record of an idempotency key that was used in the last 24 hours, or None.
 
