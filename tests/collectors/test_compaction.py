@@ -89,7 +89,7 @@ async def test_it_rests_in_proportion_to_its_work(
     async def sleep(seconds: float) -> None:
         rests.append(seconds)
 
-    monkeypatch.setattr(compaction.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     running = worker(store, registry, share=0.2)
     await running._pace(0.01)
     await running._pace(100.0)
@@ -104,7 +104,7 @@ async def test_it_gives_way_to_appends_that_wait_but_not_for_ever(
     async def sleep(seconds: float) -> None:
         rests.append(seconds)
 
-    monkeypatch.setattr(compaction.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     monkeypatch.setattr(type(store.blocks), "appends_waiting", 1)
     await worker(store, registry)._pace(0.0)
     assert rests == [0.0, *[compaction.YIELD_SECONDS] * compaction.MOST_YIELDS]
