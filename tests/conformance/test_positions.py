@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.engine import make_url
 from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, FixedClock
 from streamgauge_server.storage import tables
@@ -150,3 +150,28 @@ async def test_a_transaction_that_is_open_keeps_later_ones_from_being_final(obse
     await transaction.commit()
     assert await positions.final() > begun
     await other.close()
+
+
+async def test_a_store_that_was_restored_elsewhere_is_another_one_and_its_blocks_are_old(
+    observer: Observer, store: Store
+) -> None:
+    subject = await observer.subject()
+    await observer.write(subject, START, {1: 1})
+    before = await store.positions.state()
+    assert not await store.positions.adopt()
+    if store.engine == "sqlite":
+        return
+
+    def restore(connection: Connection) -> None:
+        connection.execute(update(tables.blocks).values(transaction_id=before.final_position + 10**6))
+
+    await store._database.write(restore)
+    await observer.write(subject, START + 1, {1: 2})
+    assert await store.positions.adopt()
+    assert not await store.positions.adopt()
+    transactions = select(tables.blocks.c.transaction_id).order_by(tables.blocks.c.seq)
+    old, new = await store._database.read(lambda connection: connection.scalars(transactions).all())
+    after = await store.positions.state()
+    assert old == 0 < new <= after.final_position
+    assert after.store_id != before.store_id
+    assert await observer.samples(subject) == {START: {1: 1}, START + 1: {1: 2}}

@@ -96,8 +96,12 @@ class CompactionWorker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _note(self) -> None:
+        adopted = False
         while True:
             try:
+                if not adopted and await self._store.positions.adopt():
+                    _log.warning("the store was restored from elsewhere: cursors of before are not valid any more")
+                adopted = True
                 await self._store.positions.note(self._horizon)
             except DomainError as error:
                 _log.warning("the position is not noted", problem=error.message)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -156,11 +156,10 @@ class Compactions:
 
         def work(connection: Connection) -> dict[Claim, list[Foldable]]:
             found: dict[Claim, list[Foldable]] = {claim: [] for claim in claims}
-            for row in select_by_keys(connection, statements.BLOCKS, key, by_day):
-                settled = row.position <= position and not row.reduced
-                found[by_day[row.subject_id, row.day]].append(
-                    Foldable(row.seq, row.rows, row.last_time, row.hours, row.size, row.run_id, row.position, settled)
-                )
+            rows: Iterable[Any] = select_by_keys(connection, statements.BLOCKS, key, by_day)
+            for subject_id, day, seq, *what, at, reduced in rows:
+                settled = not reduced and at <= position
+                found[by_day[subject_id, day]].append(Foldable(seq, *what, at, settled))
             for blocks in found.values():
                 blocks.sort(key=lambda block: block.seq)
             return found

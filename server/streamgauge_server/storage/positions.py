@@ -11,6 +11,7 @@ says, so a clock that jumps forward makes nothing older than it is, and one that
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ _FINAL = {
     "sqlite": text("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'blocks'), 0)"),
     "postgresql": text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1"),
 }
+_NEXT_TRANSACTION = text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+# What this statement sees and was not inserted by a transaction of this cluster.
+_FORGET_TRANSACTIONS = text(
+    "UPDATE blocks SET transaction_id = 0 WHERE transaction_id >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+)
 _STATE = select(_log.store_id, _log.folded_position)
 _LOCKED_STATE = _STATE.with_for_update()
 _NEWEST = select(_positions.age, _positions.time, _positions.position).order_by(_positions.age.desc()).limit(1)
@@ -91,6 +97,17 @@ class Positions:
             DomainError: STORE_UNAVAILABLE.
         """
         return await self._database.read(log_state)
+
+    async def adopt(self) -> bool:
+        """Makes positions fit the database that the store is in now; returns whether they did not.
+
+        A store of PostgreSQL that was restored from a dump into another cluster has transaction ids that are yet to
+        come there. Its blocks then count as old, and it becomes another store: cursors of before are not of it.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        return await self._database.write(_adopt)
 
     async def note(self, kept: int) -> None:
         """Notes which position is final now, unless nothing has been appended since the last note.
@@ -167,6 +184,20 @@ class _Seen:
 
     age: int
     since: int
+
+
+def _adopt(connection: Connection) -> bool:
+    if connection.dialect.name == "sqlite":
+        return False
+    state = connection.execute(_LOCKED_STATE).one()
+    newest = max(state.folded_position, connection.scalar(_NEWEST_TRANSACTION) or 0)
+    if newest < connection.execute(_NEXT_TRANSACTION).scalar_one():
+        return False
+    connection.execute(_FORGET_TRANSACTIONS)
+    connection.execute(delete(tables.positions))
+    other_store = {"store_id": secrets.token_hex(16), "folded_position": 0}
+    connection.execute(update(tables.block_log).values(**other_store, discovered_position=0, discovered_seq=0))
+    return True
 
 
 def _last_block(connection: Connection) -> int:

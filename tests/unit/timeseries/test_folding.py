@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import groupby, pairwise
 
 from hypothesis import given, settings
@@ -67,7 +66,7 @@ def test_small_blocks_of_one_observation_become_one_with_summaries() -> None:
 
 def foldable(seq: int, hour: int = 0, rows: int = 1, **changed: object) -> Foldable:
     last = BEGIN + hour * MICROS_PER_HOUR + 1
-    return replace(Foldable(seq, rows, last, 1 << hour, 100, None, seq, True), **changed)  # type: ignore[arg-type]
+    return Foldable(seq, rows, last, 1 << hour, 100, None, seq, True)._replace(**changed)  # type: ignore[arg-type]
 
 
 def plan(
@@ -152,12 +151,8 @@ def test_groups_are_neighbours_of_one_writer_and_a_plan_comes_to_an_end(
             hours = 0
             for block in group:
                 hours |= block.hours
-            folded = replace(
-                group[-1],
-                rows=sum(block.rows for block in group),
-                hours=hours,
-                last_time=max(b.last_time for b in group),
-            )
+            rows, last = sum(block.rows for block in group), max(block.last_time for block in group)
+            folded = group[-1]._replace(rows=rows, hours=hours, last_time=last)
             place = blocks.index(group[0])
             blocks[place : place + len(group)] = [folded]
     assert not planned.groups
