@@ -157,9 +157,10 @@ class Compactions:
         def work(connection: Connection) -> dict[Claim, list[Foldable]]:
             found: dict[Claim, list[Foldable]] = {claim: [] for claim in claims}
             rows: Iterable[Any] = select_by_keys(connection, statements.BLOCKS, key, by_day)
-            for subject_id, day, seq, *what, at, reduced in rows:
+            for subject_id, day, seq, count, last_time, hours, size, run_id, at, reduced in rows:
                 settled = not reduced and at <= position
-                found[by_day[subject_id, day]].append(Foldable(seq, *what, at, settled))
+                foldable = Foldable(seq, count, last_time, hours, size, run_id, at, settled)
+                found[by_day[subject_id, day]].append(foldable)
             for blocks in found.values():
                 blocks.sort(key=lambda block: block.seq)
             return found
