@@ -12,12 +12,13 @@ from sqlalchemy import Connection, text, update
 from streamgauge_server.model.values import Scalar
 from streamgauge_server.storage import change_log, tables
 from streamgauge_server.storage.appending import append_within
+from streamgauge_server.storage.blocks import SubjectWrite
 from streamgauge_server.storage.change_log import BEGINNING, LogBatch, LogExpired, LoggedBlock, LogPosition, whole
 from streamgauge_server.storage.store import Store
 from streamgauge_server.timeseries.block import decode, encode_row
 from streamgauge_server.timeseries.frame import UNKNOWN_START
 
-from tests.conformance.conftest import START, Observer, OpenStore, SubjectWrite, row_write
+from tests.conformance.conftest import START, Observer, OpenStore, row_write
 
 
 def values(blocks: Iterable[LoggedBlock]) -> list[tuple[int, Scalar]]:

@@ -251,7 +251,7 @@ async def test_a_stopping_server_ends_its_watches_and_a_new_one_goes_on(start: S
 async def test_watching_needs_the_scope_of_reading_each_kind(start: Start, clock: FixedClock) -> None:
     stubs = await start(auth="required")
     reader = await token(stubs, clock, "read:source_metrics", "write:jobs")
-    stream = stubs.metrics.WatchMetrics(pb.WatchMetricsRequest(subject_kinds=[SOURCE]), metadata=reader)
+    stream: Any = stubs.metrics.WatchMetrics(pb.WatchMetricsRequest(subject_kinds=[SOURCE]), metadata=reader)
     assert (await stream.read()).cursor
     stream.cancel()
     for request in (pb.WatchMetricsRequest(subject_kinds=[SOURCE, JOB]), pb.WatchMetricsRequest(subjects=["jobs/j"])):
@@ -265,7 +265,7 @@ async def test_another_tenants_samples_are_not_told(start: Start, clock: FixedCl
     ours = await token(stubs, clock, "read:source_metrics", "write:source_metrics")
     theirs = await token(stubs, clock, "write:source_metrics", tenant="other")
     request = pb.WatchMetricsRequest(subject_kinds=[SOURCE])
-    stream = stubs.metrics.WatchMetrics(request, metadata=ours)
+    stream: Any = stubs.metrics.WatchMetrics(request, metadata=ours)
     await stream.read()
     await stubs.metrics.WriteMetrics(write(row({"x": 1})), metadata=theirs)
     await stubs.metrics.WriteMetrics(write(row({"x": 2})), metadata=ours)
