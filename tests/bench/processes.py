@@ -36,7 +36,14 @@ class Served:
     @contextmanager
     def channel(self) -> Iterator[grpc.Channel]:
         """Opens an ordinary channel to it."""
-        options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.use_local_subchannel_pool", 1)]
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.use_local_subchannel_pool", 1),
+            # A server that starts is asked again soon: by default a second later, which would be its time to start.
+            ("grpc.initial_reconnect_backoff_ms", 20),
+            ("grpc.min_reconnect_backoff_ms", 20),
+            ("grpc.max_reconnect_backoff_ms", 20),
+        ]
         with grpc.insecure_channel(self.target, options=options) as channel:
             yield channel
 
@@ -45,7 +52,7 @@ class Served:
 def echo_server() -> Iterator[Served]:
     """Runs the ceiling as a process."""
     process = subprocess.Popen([sys.executable, "-m", "tests.bench.echo_server"], stdout=subprocess.PIPE, text=True)
-    with _stopped_at_the_end(process):
+    with stopped_at_the_end(process):
         assert process.stdout is not None
         target = process.stdout.readline().strip()
         if not target:
@@ -60,13 +67,13 @@ def streamgauge_server(url: str, log: Path) -> Iterator[Served]:
     Raises:
         RuntimeError: it does not serve in time; with the end of its log.
     """
-    target = f"127.0.0.1:{_free_port()}"
+    target = f"127.0.0.1:{free_port()}"
     arguments = ["serve", "--listen", target, "--database", url, "--migrate"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamgauge_server", *arguments], stdout=output, stderr=subprocess.STDOUT
         )
-    with _stopped_at_the_end(process):
+    with stopped_at_the_end(process):
         served = Served(target, process.pid)
         _wait_until_serving(served, process, log)
         yield served
@@ -85,7 +92,7 @@ def flink_cluster(jobs: int) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.flink_cluster", str(jobs)], stdout=subprocess.PIPE, text=True
     )
-    with _stopped_at_the_end(process):
+    with stopped_at_the_end(process):
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         if not address:
@@ -100,14 +107,14 @@ def collector(url: str, cluster: str, log: Path) -> Iterator[Collecting]:
     Raises:
         RuntimeError: its metrics are not served in time; with the end of its log.
     """
-    port = _free_port()
+    port = free_port()
     arguments = ["collect", "flink", "--database", url, "--set", "migrate=always", "--cluster", f"bench={cluster}"]
     arguments += ["--metrics-port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamgauge_server", *arguments], stdout=output, stderr=subprocess.STDOUT
         )
-    with _stopped_at_the_end(process):
+    with stopped_at_the_end(process):
         deadline = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
             try:
@@ -136,19 +143,23 @@ def _wait_until_serving(served: Served, process: subprocess.Popen[bytes], log: P
     raise RuntimeError(f"the server does not serve:\n{log.read_text()[-2000:]}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Returns a port of the loopback interface that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 @contextmanager
-def _stopped_at_the_end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> Iterator[None]:
+def stopped_at_the_end(
+    process: subprocess.Popen[bytes] | subprocess.Popen[str], seconds: float = STOP_SECONDS
+) -> Iterator[None]:
+    """Ends a process after the block, and kills it when it does not end in time."""
     try:
         yield
     finally:
         process.terminate()
         try:
-            process.wait(STOP_SECONDS)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
