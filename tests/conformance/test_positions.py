@@ -61,7 +61,7 @@ async def test_a_position_is_old_once_it_has_been_final_for_the_horizon(
     await run_for(positions, time, 29)
     assert await positions.old(MICROS_PER_HOUR) == 0
     await run_for(positions, time, 1)
-    assert await positions.old(MICROS_PER_HOUR) == written
+    assert 0 < await positions.old(MICROS_PER_HOUR) <= written
     await run_for(positions, time, 31)
     assert await positions.old(MICROS_PER_HOUR) > written
     assert await positions.old(0) == await positions.final()

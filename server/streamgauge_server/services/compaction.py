@@ -130,11 +130,12 @@ class Compactor:
         """
         done = Compacted()
         began = monotonic()
-        position = await self._store.positions.old(self._horizon)
         claims = await self._store.compactions.claim(DAYS_AT_ONCE)
         if not claims:
             return done
         done.days = len(claims)
+        # Asked for after the days were taken: what another server has found in them until then is old enough.
+        position = await self._store.positions.old(self._horizon)
         of_days = await self._store.compactions.blocks(claims, position)
         now, lateness = self._clock.now(), self._horizon + GRACE
         plans = {

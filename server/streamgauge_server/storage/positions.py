@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, text, update
+from sqlalchemy import Connection, case, delete, func, insert, select, text, update
 
 from streamgauge_server.model.clock import MICROS_PER_MINUTE, MICROS_PER_SECOND, Clock
 from streamgauge_server.storage import tables
@@ -38,6 +38,9 @@ _FORGET_TRANSACTIONS = text(
     "UPDATE blocks SET transaction_id = 0 WHERE transaction_id >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 )
 _STATE = select(_log.store_id, _log.folded_position)
+_LEAST_OLD = select(
+    case((_log.folded_position < _log.discovered_position, _log.discovered_position), else_=_log.folded_position)
+)
 _LOCKED_STATE = _STATE.with_for_update()
 _NEWEST = select(_positions.age, _positions.time, _positions.position).order_by(_positions.age.desc()).limit(1)
 _NEWEST_TRANSACTION = select(func.max(_blocks.transaction_id)).where(_blocks.transaction_id.is_not(None))
@@ -143,7 +146,8 @@ class Positions:
     async def old(self, horizon: int) -> int:
         """Returns the highest position that has been final for `horizon` microseconds as far as is known.
 
-        That is at least the one up to which blocks may have been folded already.
+        That is at least the one up to which blocks may have been folded already, or days to fold were looked for: a
+        block that another server has found must not be passed over by this one.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
@@ -153,13 +157,13 @@ class Positions:
         def work(connection: Connection) -> tuple[int, int]:
             if not horizon:
                 return final_position(connection), -1
-            folded: int = connection.execute(_STATE).one().folded_position
+            least: int = connection.execute(_LEAST_OLD).scalar_one()
             newest = connection.execute(_NEWEST).one_or_none()
             if newest is None:
-                return folded, -1
+                return least, -1
             age = newest.age + min(max(now - newest.time, 0), self._waited(newest.age, waiting))
             of_then = connection.scalar(select(func.max(_positions.position)).where(_positions.age <= age - horizon))
-            return max(folded, of_then or 0), newest.age
+            return max(least, of_then or 0), newest.age
 
         position, age = await self._database.read(work)
         if age >= 0:
