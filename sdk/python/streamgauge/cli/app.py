@@ -15,6 +15,7 @@ from streamgauge.cli.metric_types import metric_types
 from streamgauge.cli.metrics import latest, query, write
 from streamgauge.cli.server import server
 from streamgauge.cli.sources import sources
+from streamgauge.cli.watching import watch
 
 
 @click.group(
@@ -42,7 +43,7 @@ def app() -> None:
     """
 
 
-for command in (sources, assets, jobs, job_types, metric_types, write, query, latest, descriptors, server, demo):
+for command in (sources, assets, jobs, job_types, metric_types, write, query, latest, watch, descriptors, server, demo):
     app.add_command(command)
 
 
