@@ -17,7 +17,7 @@ from tests.bench.processes import free_port
 from tests.bench.workload import COUNTERS, GAUGES, METRICS, RATES, Readings
 
 _DATABASE = "bench"
-_SELECTED = {COUNTERS: 'NON_NEGATIVE_DIFFERENCE(LAST("{}"))', GAUGES: 'MAX("{}")', RATES: 'MEAN("{}")'}
+_SELECTED = {COUNTERS: 'NON_NEGATIVE_DIFFERENCE(LAST("{}"))', GAUGES: 'MAX("{}")', RATES: 'LAST("{}")'}
 
 
 class InfluxDb(HttpPeer):

@@ -50,7 +50,7 @@ class PromQlPeer(HttpPeer):
     def _range(self, question: Windows) -> dict[str, str]:
         width = question.width // MICROS
         source = f'{{source="{question.source}"}}[{width}s]'
-        query = f"increase(counters{source}) or max_over_time(gauges{source}) or avg_over_time(rates{source})"
+        query = f"increase(counters{source}) or max_over_time(gauges{source}) or last_over_time(rates{source})"
         start, end = (f"{moment / MICROS - _BEFORE:.3f}" for moment in (question.start + question.width, question.end))
         return {"query": query, "start": start, "end": end, "step": str(width)} | dict(self.query_options)
 

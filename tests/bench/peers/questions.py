@@ -10,7 +10,7 @@ from typing import TypeAlias
 @dataclass(frozen=True, slots=True)
 class Windows:
     """All metrics of one source over windows: `COUNTERS` by their increase, `GAUGES` by their largest value, `RATES` by
-    their mean, as streamgauge answers when nothing else is asked. Microseconds."""
+    their last value, as streamgauge answers when nothing else is asked. Microseconds."""
 
     source: str
     start: int

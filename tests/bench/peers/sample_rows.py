@@ -31,7 +31,8 @@ CREATE TABLE samples (
 _WINDOWS = f"""
 SELECT metric_id, (time - $2) / $4 AS at,
     CASE WHEN metric_id < {len(COUNTERS)} THEN sum(CASE WHEN value < before THEN value ELSE value - before END)
-        WHEN metric_id < {len(COUNTERS) + len(GAUGES)} THEN max(value) ELSE avg(value) END AS value
+        WHEN metric_id < {len(COUNTERS) + len(GAUGES)} THEN max(value)
+        ELSE (array_agg(value ORDER BY time DESC))[1] END AS value
 FROM (
     SELECT metric_id, time, value, lag(value) OVER (PARTITION BY metric_id ORDER BY time) AS before
     FROM samples WHERE subject_id = $1 AND metric_id < {len(METRICS)} AND time >= $2 - 3600000000 AND time < $3
@@ -55,7 +56,7 @@ class SampleRows(Peer):
     title = "PostgreSQL, a row per sample"
     note = (
         "PostgreSQL: binary COPY of ready bodies over 2 connections, a transaction for each source, key (subject, "
-        "metric, time), settings as they come; bytes of table and key after VACUUM; memory of the largest of its processes"
+        "metric, time), settings as they come; bytes of table and key after VACUUM; memory of its largest process"
     )
 
     def __init__(self, cluster: DurableCluster) -> None:
