@@ -11,12 +11,10 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 
+from tests.bench.chart_style import FAINT, INK, OURS, PAPER, STYLE, THEIRS, titled
 from tests.bench.peers.ratios import SUBJECT, TITLES, Findings
 from tests.bench.report import number
 
-_OURS, _THEIRS, _INK, _FAINT = "#0d9488", "#94a3b8", "#334155", "#cbd5e1"
-_PAPER = "#f8fafc"
-"""The chart has a light ground of its own, so that it can be read on a dark page as well as on a light one."""
 _SHOWN = [name for name in TITLES if name != "streamgauge_postgresql"]
 
 
@@ -40,31 +38,28 @@ def draw(found: Findings, path: Path) -> None:
     panels = figures(found)
     path.with_suffix(".json").write_text(json.dumps(panels, indent=2) + "\n")
     mpl.use("Agg")
-    style: Any = {"font.size": 9, "font.family": "DejaVu Sans", "text.color": _INK, "axes.labelcolor": _INK}
-    with plt.rc_context(style):
-        figure, axes = plt.subplots(2, 3, figsize=(12, 5.2), facecolor=_PAPER)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(2, 3, figsize=(12, 5.2), facecolor=PAPER)
         for axis, (title, values) in zip(axes.flat, panels.items(), strict=True):
             _panel(axis, title, values)
         figure.tight_layout(pad=1.6, w_pad=2.2, h_pad=2.2)
-        figure.savefig(path, dpi=160, facecolor=_PAPER)
+        figure.savefig(path, dpi=160, facecolor=PAPER)
         plt.close(figure)
 
 
 def _panel(axis: Any, title: str, values: Mapping[str, float]) -> None:
     names = list(values)[::-1]
     heights = [values[name] for name in names]
-    colours = [_OURS if name == TITLES[SUBJECT] else _THEIRS for name in names]
+    colours = [OURS if name == TITLES[SUBJECT] else THEIRS for name in names]
     axis.barh([name.replace(", ", ",\n") for name in names], heights, color=colours, height=0.68)
     axis.set_xscale("log")
     axis.set_xlim(min(heights) / 2.2, max(heights) * 3.2)
     for place, height in enumerate(heights):
-        axis.text(height * 1.08, place, number(height), va="center", color=_INK)
+        axis.text(height * 1.08, place, number(height), va="center", color=INK)
     heading, _, unit = title.partition("\n")
-    axis.set_title(heading, loc="left", fontsize=10.5, fontweight="bold", color=_INK, pad=18)
-    axis.text(0, 1.04, unit, transform=axis.transAxes, fontsize=8, color="#64748b")
-    axis.set_facecolor(_PAPER)
-    axis.tick_params(axis="y", length=0, colors=_INK)
+    titled(axis, heading, unit)
+    axis.tick_params(axis="y", length=0, colors=INK)
     axis.tick_params(axis="x", which="both", length=0, labelbottom=False)
     for side in ("top", "right", "bottom"):
         axis.spines[side].set_visible(False)
-    axis.spines["left"].set_color(_FAINT)
+    axis.spines["left"].set_color(FAINT)
