@@ -121,6 +121,8 @@ class Contest:
             self._noise.take()
             for peer in self.peers:
                 found[peer.name].append(median(peer.latencies(question, calls[peer.name])))
+        medians = (f"{peer.title} {median(found[peer.name]) * 1e3:.2f}" for peer in self.peers)
+        print(f"  ms: {', '.join(medians)}", flush=True)
         return found
 
     def restart(self, rounds: int) -> None:

@@ -14,9 +14,11 @@ from tests.bench.peers.http import CallFailed, asked, latencies, post_all, reque
 from tests.bench.peers.peer import HttpPeer, Loaded, tree_bytes, wait_until_still
 from tests.bench.peers.questions import Latest, LatestAnswer, Question, WindowAnswer, Windows
 from tests.bench.processes import free_port
-from tests.bench.workload import COUNTERS, GAUGES, METRICS, RATES, Readings
+from tests.bench.workload import COUNTERS, GAUGES, METRICS, MICROS, RATES, Readings
 
 _DATABASE = "bench"
+_LOOK_BACK = 300 * MICROS
+"""How far newest values are searched: as far as PromQL does by itself."""
 _SELECTED = {COUNTERS: 'NON_NEGATIVE_DIFFERENCE(LAST("{}"))', GAUGES: 'MAX("{}")', RATES: 'LAST("{}")'}
 
 
@@ -109,8 +111,8 @@ class InfluxDb(HttpPeer):
     def _question(self, question: Question) -> str:
         if isinstance(question, Latest):
             newest = ", ".join(f'LAST("{metric}")' for metric in METRICS)
-            hour = (question.moment - 3_600_000_000) * 1_000
-            return f"SELECT {newest} FROM readings WHERE time >= {hour} GROUP BY source"
+            since = question.moment - _LOOK_BACK
+            return f"SELECT {newest} FROM readings WHERE time >= {since * 1_000} GROUP BY source"
         end = question.end * 1_000
         windows = f"time < {end} AND source = '{question.source}' GROUP BY time({question.width}u)"
         statements = []
