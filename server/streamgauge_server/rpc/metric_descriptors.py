@@ -15,6 +15,7 @@ from streamgauge_server.model.names import COLLECTIONS, metric_name_problem, par
 from streamgauge_server.model.values import Aggregate, Direction, MetricKind, PartCombination, SubjectKind, ValueType
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc.context import current_caller
+from streamgauge_server.rpc.convert_jobs import duration
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.page_tokens import (
     cut_page,
@@ -34,6 +35,7 @@ _DESCRIPTOR_ENUMS = {
     "part_combination": PartCombination,
     "direction": Direction,
 }
+_DURATIONS = ("sample_retention", "summary_retention")
 
 
 class DescriptorMethods:
@@ -76,7 +78,11 @@ class DescriptorMethods:
         given = request.metric_descriptor
         kind, metric = _descriptor(given.name, "metric_descriptor.name")
         names = violations.masked(request.update_mask, DESCRIPTOR_CHANGEABLE)
-        changes = violations.fields(given, names, _DESCRIPTOR_ENUMS, "metric_descriptor.")
+        plain = [name for name in names if name not in _DURATIONS]
+        changes = violations.fields(given, plain, _DESCRIPTOR_ENUMS, "metric_descriptor.")
+        changes |= {
+            name: duration(violations, given, name, "metric_descriptor.") for name in names if name in _DURATIONS
+        }
         descriptor = await self._descriptors.update(
             current_caller(),
             kind,

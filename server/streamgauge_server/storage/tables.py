@@ -475,7 +475,8 @@ blocks = Table(
     # The transaction that inserted the row, 0 for those before there was the column. PostgreSQL alone has it, and the
     # default: the row ids of SQLite rise in the order of commits.
     Column("transaction_id", BigInteger, nullable=True, server_default=text("pg_current_xact_id()::text::bigint")),
-    # Retention took samples of the block, so that its summaries tell of more than its data: it cannot be folded.
+    # Retention took its samples: the summaries are all there is, `rows` is 0 and `data` empty. A subject and day have
+    # one such block at most; what was folded into it came from any of the runs.
     Column("reduced", Boolean, nullable=False, server_default=false()),
     # SQLite: the row id itself, never given twice, with the index below. PostgreSQL: the index alone, as the key, which
     # begins with the subject so that the table can be distributed by it.
