@@ -9,6 +9,7 @@ from streamgauge.cli.assets import assets
 from streamgauge.cli.demo import demo
 from streamgauge.cli.descriptors import descriptors
 from streamgauge.cli.examples import examples
+from streamgauge.cli.files import export, import_
 from streamgauge.cli.job_types import job_types
 from streamgauge.cli.jobs import jobs
 from streamgauge.cli.metric_types import metric_types
@@ -43,7 +44,22 @@ def app() -> None:
     """
 
 
-for command in (sources, assets, jobs, job_types, metric_types, write, query, latest, watch, descriptors, server, demo):
+for command in (
+    sources,
+    assets,
+    jobs,
+    job_types,
+    metric_types,
+    write,
+    query,
+    latest,
+    watch,
+    descriptors,
+    server,
+    demo,
+    export,
+    import_,
+):
     app.add_command(command)
 
 
