@@ -6,12 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from streamgauge import Client, Observation
 
 from tests.cli.conftest import CommandLine
-from tests.cli.test_jobs import T0
+
+T0 = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def test_a_watch_prints_what_is_written_and_says_where_to_go_on(target: str, client: Client) -> None:

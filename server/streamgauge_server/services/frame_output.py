@@ -74,34 +74,46 @@ def output_frames(key: SubjectKey, frame: Frame, names: Mapping[int, str], bound
     By start time, rising, unknown ones first; then by time, columns by name. A metric with samples of several types
     has a frame for each further type. `names` are those of metrics by id; a metric without one is left out.
     """
-    known = {
-        metric: frame.columns[metric] for metric in sorted(frame.columns.keys() & names.keys(), key=names.__getitem__)
-    }
+    ordered = sorted(frame.columns.keys() & names.keys(), key=names.__getitem__)
+    known = Frame(frame.times, frame.starts, {metric: frame.columns[metric] for metric in ordered})
     return [
-        _output(key, start, piece, names)
-        for start, part in split_starts(Frame(frame.times, frame.starts, known))
-        for layer in _layers(part)
-        for piece in _pieces(layer, bounds)
+        _output(key, start, piece, size, names)
+        for start, layer in _alike(known)
+        for piece, size in _pieces(layer, bounds)
     ]
 
 
-def _layers(frame: Frame) -> Iterator[Frame]:
-    """Yields the frame as ones with typed columns: the first types of all metrics, then the second ones, and so on."""
-    columns = {metric: typed(column) for metric, column in frame.columns.items()}
-    for place in range(max(map(len, columns.values()))):
-        layer = {metric: types[place] for metric, types in columns.items() if place < len(types)}
-        yield only_sampled(Frame(frame.times, frame.starts, layer))
+def _alike(frame: Frame) -> Iterator[tuple[int, Frame]]:
+    """Yields the samples by start time as frames with typed columns: first types of all metrics, then the others."""
+    if len(frame.times) == 1 and all(map(_is_plain, frame.columns.values())):
+        if frame.columns:  # a single observation, as most watchers are told
+            yield int(frame.starts[0]), frame
+        return
+    for start, part in split_starts(frame):
+        columns = {metric: typed(column) for metric, column in part.columns.items()}
+        for place in range(max(map(len, columns.values()))):
+            layer = {metric: types[place] for metric, types in columns.items() if place < len(types)}
+            yield start, only_sampled(Frame(part.times, part.starts, layer))
 
 
-def _pieces(frame: Frame, bounds: FrameBounds) -> Iterator[Frame]:
-    """Yields a typed frame in pieces within the bounds: cut between rows; where a row is too large, between columns."""
+def _is_plain(column: Column) -> bool:
+    return column.present is None and column.starts is None and column.type != ValueType.ANY
+
+
+def _pieces(frame: Frame, bounds: FrameBounds) -> Iterator[tuple[Frame, int]]:
+    """Yields a typed frame in pieces within the bounds, each with its size.
+
+    It is cut between rows, and where a row is too large, between columns.
+    """
     rows, columns = len(frame.times), frame.columns
-    samples, size = sum(map(_count, columns.values())), _size(frame)
+    counts = [_count(column) for column in columns.values()]
+    samples = sum(counts)
+    size = 8 * rows + sum(map(_column_size, columns.values(), counts))
     if len(columns) <= bounds.columns and samples <= bounds.samples and size <= bounds.size:
-        yield frame
+        yield frame, size
     elif len(columns) > bounds.columns or rows == 1:
         if len(columns) == 1:
-            yield frame  # a single value
+            yield frame, size  # a single value
             return
         metrics = list(columns)
         middle = len(metrics) // 2
@@ -112,20 +124,15 @@ def _pieces(frame: Frame, bounds: FrameBounds) -> Iterator[Frame]:
         count = min(rows, max(-(-samples // bounds.samples), -(-size // bounds.size)))
         edges = [rows * place // count for place in range(count + 1)]
         for low, high in pairwise(edges):
-            yield from _pieces(take(frame, slice(low, high)), bounds)
+            yield from _pieces(only_sampled(take(frame, slice(low, high))), bounds)
 
 
 def _count(column: Column) -> int:
     return len(column.values) if column.present is None else int(np.count_nonzero(column.present))
 
 
-def _size(frame: Frame) -> int:
-    """Returns the most bytes that moments and values take."""
-    return 8 * len(frame.times) + sum(_column_size(column) for column in frame.columns.values())
-
-
-def _column_size(column: Column) -> int:
-    count = _count(column)
+def _column_size(column: Column, count: int) -> int:
+    """Returns the most bytes that the values of a column take."""
     rows = 0 if column.present is None else 5 * count
     if column.type != ValueType.STRING:
         return rows + count * column.values.itemsize
@@ -133,11 +140,13 @@ def _column_size(column: Column) -> int:
     return rows + sum(3 + (len(text) if text.isascii() else 4 * len(text)) for text in texts.tolist())
 
 
-def _output(key: SubjectKey, start: int, frame: Frame, names: Mapping[int, str]) -> FrameOutput:
+def _output(key: SubjectKey, start: int, frame: Frame, size: int, names: Mapping[int, str]) -> FrameOutput:
+    subject = str(key.name)
     columns = [_column(names[metric], column) for metric, column in frame.columns.items()]
-    heads = sum(_OVERHEAD + 4 * len(column.metric) for column in columns)
-    size = _OVERHEAD + len(str(key.name)) + 4 * len(key.part) + heads + _size(frame)
-    return FrameOutput(str(key.name), key.part, None if start == UNKNOWN_START else start, frame.times, columns, size)
+    size += _OVERHEAD + len(subject) + 4 * len(key.part)
+    size += _OVERHEAD * len(columns) + 4 * sum([len(column.metric) for column in columns])
+    start_time = None if start == UNKNOWN_START else start
+    return FrameOutput(subject, key.part, start_time, frame.times, columns, size)
 
 
 def _column(metric: str, column: Column) -> ColumnOutput:

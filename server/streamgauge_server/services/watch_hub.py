@@ -20,8 +20,8 @@ MAX_WAITING_BATCHES = 1_000
 """What may wait for one watcher. What waits is shared with other watchers of the same subjects."""
 _POLL_SECONDS = 1.0
 """How soon commits of other processes are seen of which nobody tells."""
-_GATHER_SECONDS = 0.005
-"""How long a commit waits for further ones before it is read: many small ones are one batch."""
+_PAUSE_SECONDS = 0.05
+"""How far apart reads begin at least: what is committed alone is told at once, many commits a few at a time."""
 
 _log = structlog.stdlib.get_logger("streamgauge.watch")
 
@@ -155,7 +155,9 @@ class WatchHub:
                 _log.error("not listening to other servers", exc_info=error)
 
     async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
         while (position := self._position) is not None:
+            pause_until = loop.time() + _PAUSE_SECONDS
             self._news.clear()
             async with self._reading:
                 batch = await self._reader.read(self._wanted, position)
@@ -166,7 +168,7 @@ class WatchHub:
                         self._watchers.discard(watcher)
             if not batch.more:
                 await either(self._news, _POLL_SECONDS)
-                await asyncio.sleep(_GATHER_SECONDS)
+                await asyncio.sleep(pause_until - loop.time())
 
     def _wanted(self, tenant: str, key: SubjectKey) -> bool:
         return any(watcher.wanted.wants(tenant, key) for watcher in self._watchers)

@@ -58,6 +58,7 @@ class LoggedBlock(NamedTuple):
     """A block as it stands: the one with the higher seq stands over others of its subject or part."""
 
     subject_id: int
+    day: int
     seq: int
     data: bytes
 
@@ -80,7 +81,7 @@ _SIZES = (
     .limit(MAX_BLOCKS + 1)
 )
 _ROWS = (
-    select(_b.subject_id, _b.seq, _b.data)
+    select(_b.subject_id, _b.day, _b.seq, _b.data)
     .where(_b.seq > bindparam("after"), _b.seq <= bindparam("until"))
     .order_by(_b.seq)
 )
@@ -108,7 +109,8 @@ WITH first AS MATERIALIZED (
   WHERE o.transaction_id < t.transaction_id
     AND (o.transaction_id, o.seq) <= (:position, :seq)
 )
-SELECT l.folded_position, (SELECT count(*) FROM first) AS found, k.fresh, k.transaction_id, k.seq, k.subject_id, b.data
+SELECT l.folded_position, (SELECT count(*) FROM first) AS found, k.fresh, k.transaction_id, k.subject_id, k.day, k.seq,
+  b.data
 FROM block_log AS l
 LEFT JOIN (
   SELECT true AS fresh, told.* FROM told UNION ALL SELECT false, again.* FROM again
@@ -204,7 +206,7 @@ def _read_sqlite(connection: Connection, after: LogPosition, until: LogPosition)
         taken += 1
     last = sizes[taken - 1][0]
     rows = connection.execute(_ROWS, {"after": after.position, "until": last})
-    return LogBatch([LoggedBlock(*row) for row in rows if row[2]], whole(last), taken < len(sizes))
+    return LogBatch([LoggedBlock(*row) for row in rows if row.data], whole(last), taken < len(sizes))
 
 
 def _read_postgresql(connection: Connection, after: LogPosition, until: LogPosition) -> LogBatch:
@@ -217,7 +219,7 @@ def _read_postgresql(connection: Connection, after: LogPosition, until: LogPosit
     rows = connection.execute(_NEWS, parameters).all()
     _check(after, rows[0].folded_position)
     told = [LogPosition(row.transaction_id, row.seq) for row in rows if row.fresh]
-    blocks = [LoggedBlock(row.subject_id, row.seq, row.data) for row in rows if row.data]
+    blocks = [LoggedBlock(row.subject_id, row.day, row.seq, row.data) for row in rows if row.data]
     if more := len(told) < rows[0].found:
         through = max(told)
     else:
