@@ -143,3 +143,11 @@ bench: $(READY) ## Measure against ceilings; prints a table, writes build/bench.
 .PHONY: bench-quick
 bench-quick: $(READY) ## The same in under two minutes
 	@$(BIN)/python -m tests.bench --quick
+
+.PHONY: bench-peers
+bench-peers: $(READY) ## Measure against VictoriaMetrics, InfluxDB, Prometheus and rows in PostgreSQL
+	@$(BIN)/python -m tests.bench.peers --chart docs/bench-peers.png
+
+.PHONY: bench-peers-quick
+bench-peers-quick: $(READY) ## The same in under four minutes, without the chart
+	@$(BIN)/python -m tests.bench.peers --quick

@@ -16,13 +16,14 @@ from prometheus_client import CollectorRegistry
 from streamgauge._version import __version__
 
 from streamgauge_server import logs
+from streamgauge_server.collectors.compaction import CompactionMetrics, CompactionWorker
 from streamgauge_server.collectors.flink import FlinkCollector
 from streamgauge_server.collectors.pruning import Pruner
 from streamgauge_server.configuration import mask_url
 from streamgauge_server.exposition import describe_process, serve_metrics
 from streamgauge_server.http_edge import CHANNEL_OPTIONS, HttpEdge
 from streamgauge_server.listener import bind, check_exposure, grpc_options
-from streamgauge_server.model.clock import Clock, SystemClock
+from streamgauge_server.model.clock import MICROS_PER_SECOND, Clock, SystemClock
 from streamgauge_server.model.errors import DomainError
 from streamgauge_server.rpc import diagnostics
 from streamgauge_server.rpc.deprecation import DeprecatedCalls
@@ -237,7 +238,7 @@ class App:
         self._closing.push_async_callback(stop)
 
     def _collect(self, store: Store) -> None:
-        """Begins to follow the clusters, and to prune what is known of jobs: one of several workers does that."""
+        """Begins to follow the clusters; one of several workers also prunes what is known of jobs, and compacts."""
         if self._collector is not None:
             self._collector.start()
             self._closing.push_async_callback(self._collector.stop)
@@ -245,6 +246,16 @@ class App:
             pruner = Pruner(store, self._clock)
             pruner.start()
             self._closing.push_async_callback(pruner.stop)
+            compaction = CompactionWorker(
+                store,
+                self._clock,
+                horizon=int(self.settings.watch_horizon_seconds * MICROS_PER_SECOND),
+                share=self.settings.compaction.share,
+                fold=self.settings.compaction.enabled,
+                metrics=CompactionMetrics(self._registry),
+            )
+            compaction.start()
+            self._closing.push_async_callback(compaction.stop)
 
     async def _follow_store(self, store: Store) -> None:
         """Makes health follow the store: a server whose store does not answer can serve nothing."""

@@ -1,4 +1,4 @@
-"""The command `streamgauge-server`: serve, collect, migrate, token, config, check."""
+"""The command `streamgauge-server`: serve, collect, migrate, token, config, check, compact."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from streamgauge_server.startup import StartError, migrate_if_wanted, open_store
 from streamgauge_server.supervisor import Supervisor, supervisor_gone, worker_settings
 
 if TYPE_CHECKING:
+    from streamgauge_server.services.compaction import Compacted
     from streamgauge_server.storage.store import Store
 
 T = TypeVar("T")
@@ -390,6 +391,41 @@ def check(config_file: Path | None, assignments: Sequence[str], **flags: Any) ->
         click.echo(f"{damaged} damaged")
         raise SystemExit(EXIT_DAMAGED)
     click.echo("everything can be read")
+
+
+@cli.command()
+@settings_options
+@click.option("--until-done", is_flag=True, help="Go on until nothing is due, also what becomes due meanwhile.")
+@click.option("--watch-horizon", "watch_horizon_seconds", type=float, metavar="SECONDS", help="0 folds everything.")
+def compact(config_file: Path | None, assignments: Sequence[str], until_done: bool, **flags: Any) -> None:
+    """Fold small blocks of closed hours and days into large ones, as servers do in the background.
+
+    Takes one core. Servers may run meanwhile. What has been committed for less than the watch horizon is
+    left to later; how long that is is known as far as a server has been running.
+    """
+
+    async def work(store: Store) -> Compacted:
+        compactor = Compactor(store, SystemClock(), horizon=int(settings.watch_horizon_seconds * MICROS_PER_SECOND))
+        total = Compacted()
+        looked_at = await compactor.discover()
+        due = (await store.compactions.queue()).days
+        with click.progressbar(length=due, label=f"{looked_at} new blocks, {due} days due") as progress:
+            while until_done or total.days < due:
+                done = await compactor.fold()
+                if not done.days:
+                    break
+                total.add(done)
+                progress.update(done.days)
+        return total
+
+    from streamgauge_server.services.compaction import Compacted, Compactor
+
+    settings = load_settings(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
+    done = _with_store(settings, work)
+    click.echo(
+        f"{done.blocks} blocks became {done.folded}, {done.bytes_before} bytes of samples {done.bytes_after},"
+        f" in {done.seconds:.1f} s"
+    )
 
 
 def _with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:

@@ -33,7 +33,7 @@ from streamgauge_server.rpc.deprecation import DeprecatedCalls
 from streamgauge_server.rpc.interceptor import Registrar
 from streamgauge_server.rpc.jobs import JobParts, JobServicer
 from streamgauge_server.rpc.metric_types import MetricTypeParts, MetricTypeServicer
-from streamgauge_server.rpc.metrics import MetricsServicer
+from streamgauge_server.rpc.metrics import MetricParts, MetricsServicer
 from streamgauge_server.rpc.server_info import ServerInfoServicer
 from streamgauge_server.rpc.sources import SourceServicer
 from streamgauge_server.rpc.tokens import TokenServicer
@@ -59,8 +59,10 @@ from streamgauge_server.services.latest import LatestReader
 from streamgauge_server.services.metric_type_choices import MetricTypeChoices
 from streamgauge_server.services.metric_type_values import MetricTypeValues
 from streamgauge_server.services.metric_types import MetricTypes
+from streamgauge_server.services.metrics_export import MetricsExport
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery
+from streamgauge_server.services.metrics_watch import MetricsWatch
 from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.plot_data import PlotData
 from streamgauge_server.services.plot_values import PlotValues
@@ -123,11 +125,15 @@ def add_services(
     registrar.add(
         metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server,
         MetricsServicer(
-            writer,
-            MetricsImporter(store, clock, limits, descriptors, registry),
-            query,
-            latest,
-            descriptors,
+            MetricParts(
+                writer,
+                MetricsImporter(store, clock, limits, descriptors, registry),
+                MetricsExport(store, limits, descriptors),
+                MetricsWatch(store, limits, descriptors),
+                query,
+                latest,
+                descriptors,
+            ),
             clock,
         ),
     )

@@ -16,6 +16,8 @@ from pydantic_settings import NoDecode
 from streamgauge_server.cluster_settings import BETWEEN, FORM, ClusterSettings, parse_clusters
 from streamgauge_server.http_settings import HttpSettings
 from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.retention import MAX_DAYS, Retention, RetentionRules
+from streamgauge_server.model.values import MetricKind
 
 
 class _Section(BaseModel):
@@ -88,6 +90,51 @@ class LogSettings(_Section):
     )
 
 
+class CompactionSettings(_Section):
+    """Compaction: small blocks of hours and days that are closed become one, in the background of `serve`."""
+
+    enabled: bool = Field(default=True, description="Whether `serve` compacts.")
+    share: float = Field(
+        default=0.1, gt=0, le=1, description="The part of one core that it may take, in one worker of a server."
+    )
+
+
+class KindRetentionSettings(_Section):
+    """How long observations of metrics of a kind are kept. Off by default."""
+
+    sample_days: int | None = Field(
+        default=None, ge=1, le=MAX_DAYS, description="Days after which samples go and summaries by hour stay."
+    )
+    summary_days: int | None = Field(
+        default=None, ge=1, le=MAX_DAYS, description="Days after which summaries go too, not less than sample_days."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> KindRetentionSettings:
+        if problem := self.limits.problem():
+            raise ValueError(f"summary_days {problem}")
+        return self
+
+    @property
+    def limits(self) -> Retention:
+        """The limits."""
+        return Retention(self.sample_days, self.summary_days)
+
+
+class RetentionSettings(_Section):
+    """How long observations are kept, by kind of metric; a metric's descriptor may say otherwise. Off by default."""
+
+    gauge: KindRetentionSettings = Field(default_factory=KindRetentionSettings, description="Of gauges.")
+    counter: KindRetentionSettings = Field(default_factory=KindRetentionSettings, description="Of counters.")
+    state: KindRetentionSettings = Field(default_factory=KindRetentionSettings, description="Of states.")
+    text: KindRetentionSettings = Field(default_factory=KindRetentionSettings, description="Of texts.")
+
+    @property
+    def rules(self) -> RetentionRules:
+        """The limits of every kind."""
+        return RetentionRules({kind: getattr(self, kind.name.lower()).limits for kind in MetricKind})
+
+
 class Settings(_Section):
     """All settings. An instance is valid and does not change."""
 
@@ -145,6 +192,18 @@ class Settings(_Section):
     )
     collect: bool = Field(default=True, description="Whether `serve` follows the jobs of the clusters.")
     http: HttpSettings = Field(default_factory=HttpSettings, description="The HTTP gateway.")
+    watch_horizon_seconds: float = Field(
+        default=3_600.0,
+        ge=0,
+        description="How long a watcher may be away: what has been committed for longer may be compacted, and a cursor "
+        "from before that be refused.",
+    )
+    compaction: CompactionSettings = Field(
+        default_factory=CompactionSettings, description="Small blocks become large ones."
+    )
+    retention: RetentionSettings = Field(
+        default_factory=RetentionSettings, description="How long samples and summaries are kept."
+    )
     tls: TlsSettings = Field(default_factory=TlsSettings, description="Transport security.")
     openid: OpenIdSettings = Field(default_factory=OpenIdSettings, description="An OpenID provider.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logging.")

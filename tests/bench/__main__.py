@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from tests.bench import assets, calls, collecting, imports, jobs, machine, plots, postgres, ranges, rest
+from tests.bench import assets, calls, collecting, compaction, imports, jobs, machine, plots, postgres, ranges, rest
 from tests.bench.report import Measurement, table, write_json
 from tests.bench.session import ENGINES, FULL, POSTGRESQL, QUICK, SQLITE, Scale, Session
 
@@ -24,6 +24,7 @@ MEASURES: dict[Measure, tuple[str, ...]] = {
     imports.import_vs_rows: (imports.IMPORT,),
     ranges.ranges: tuple(one.name for one in ranges.RANGES),
     ranges.growth: (ranges.GROWTH,),
+    compaction.compaction: (compaction.COMPACTION,),
     assets.emit_assets: (assets.EMIT,),
     assets.latest_assets: (assets.LATEST,),
     plots.plot_month: (plots.PLOT,),
@@ -32,7 +33,7 @@ MEASURES: dict[Measure, tuple[str, ...]] = {
 }
 """Each measure with the names of what it finds."""
 
-ON_BOTH: tuple[Measure, ...] = (imports.import_vs_rows, assets.emit_assets)
+ON_BOTH: tuple[Measure, ...] = (imports.import_vs_rows, compaction.compaction, assets.emit_assets)
 """Those that are also measured on PostgreSQL, where there is one: what they are compared with is of the engine."""
 
 

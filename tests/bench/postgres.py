@@ -13,6 +13,10 @@ class DurableCluster(PostgresCluster):
 
     settings = ""
 
+    def end(self) -> None:
+        """Stops the server in the regular way."""
+        self._call("pg_ctl", "-D", "data", "-m", "fast", "-w", "stop")
+
     @contextmanager
     def database(self) -> Iterator[str]:
         """Creates an empty database, yields its URL and drops it."""

@@ -36,7 +36,14 @@ class Served:
     @contextmanager
     def channel(self) -> Iterator[grpc.Channel]:
         """Opens an ordinary channel to it."""
-        options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.use_local_subchannel_pool", 1)]
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.use_local_subchannel_pool", 1),
+            # A server that starts is asked again soon: by default a second later, which would be its time to start.
+            ("grpc.initial_reconnect_backoff_ms", 20),
+            ("grpc.min_reconnect_backoff_ms", 20),
+            ("grpc.max_reconnect_backoff_ms", 20),
+        ]
         with grpc.insecure_channel(self.target, options=options) as channel:
             yield channel
 
@@ -45,7 +52,7 @@ class Served:
 def echo_server() -> Iterator[Served]:
     """Runs the ceiling as a process."""
     process = subprocess.Popen([sys.executable, "-m", "tests.bench.echo_server"], stdout=subprocess.PIPE, text=True)
-    with _stopped_at_the_end(process):
+    with stopped_at_the_end(process):
         assert process.stdout is not None
         target = process.stdout.readline().strip()
         if not target:
@@ -70,7 +77,7 @@ def streamgauge_server(url: str, log: Path, *, http_port: int | None = None) -> 
         process = subprocess.Popen(
             [sys.executable, "-m", "streamgauge_server", *arguments], stdout=output, stderr=subprocess.STDOUT
         )
-    with _stopped_at_the_end(process):
+    with stopped_at_the_end(process):
         served = Served(target, process.pid)
         _wait_until_serving(served, process, log)
         yield served
@@ -90,7 +97,7 @@ def fastapi_service(path: Path, log: Path) -> Iterator[Served]:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    with _stopped_at_the_end(process):
+    with stopped_at_the_end(process):
         if not _listens(process, port):
             raise RuntimeError(f"the service does not serve:\n{log.read_text()[-2000:]}")
         yield Served(f"127.0.0.1:{port}", process.pid)
@@ -109,7 +116,7 @@ def flink_cluster(jobs: int) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.flink_cluster", str(jobs)], stdout=subprocess.PIPE, text=True
     )
-    with _stopped_at_the_end(process):
+    with stopped_at_the_end(process):
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         if not address:
@@ -131,7 +138,7 @@ def collector(url: str, cluster: str, log: Path) -> Iterator[Collecting]:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamgauge_server", *arguments], stdout=output, stderr=subprocess.STDOUT
         )
-    with _stopped_at_the_end(process):
+    with stopped_at_the_end(process):
         if not _listens(process, port):
             raise RuntimeError(f"the collector does not start:\n{log.read_text()[-2000:]}")
         yield Collecting("", process.pid, f"http://127.0.0.1:{port}/metrics")
@@ -173,13 +180,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def _stopped_at_the_end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> Iterator[None]:
+def stopped_at_the_end(
+    process: subprocess.Popen[bytes] | subprocess.Popen[str], seconds: float = STOP_SECONDS
+) -> Iterator[None]:
+    """Ends a process after the block, and kills it when it does not end in time."""
     try:
         yield
     finally:
         process.terminate()
         try:
-            process.wait(STOP_SECONDS)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

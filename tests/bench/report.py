@@ -113,16 +113,23 @@ def table(measurements: Iterable[Measurement]) -> str:
             for m in measurements
         ),
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    return columns(rows)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows of equally many cells as lines with columns."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
 def write_json(measurements: Iterable[Measurement], path: Path) -> None:
-    """Writes the list that programs read."""
+    """Writes the list that programs read. Entries of other names that are there already stay."""
+    entries = {entry["name"]: entry for entry in json.loads(path.read_text())} if path.exists() else {}
+    entries |= {m.name: m.to_json() for m in measurements}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([m.to_json() for m in measurements], indent=2) + "\n")
+    path.write_text(json.dumps(list(entries.values()), indent=2) + "\n")
 
 
 def number(value: float) -> str:

@@ -98,8 +98,10 @@ async def test_foreign_keys_cascade_and_primary_keys_are_as_declared(store: Stor
     to_subject = [(["subject_id"], "subjects", "CASCADE")]
     assert await store._database.read(keys) == {
         "assets": (["subject_id"], to_subject),
+        "block_log": (["id"], []),
         "blocks": (["seq"] if store.engine == "sqlite" else [], to_subject),
         "collector_leases": (["tenant", "cluster"], []),
+        "compactions": (["subject_id", "day"], to_subject),
         "figures": (["tenant", "type", "choice", "span", "start"], []),
         "ingests": (["subject_id", "ingest_id"], to_subject),
         "job_changes": (["tenant", "seq"], to_subject),
@@ -114,6 +116,7 @@ async def test_foreign_keys_cascade_and_primary_keys_are_as_declared(store: Stor
         "metric_type_choices": (["subject_id"], [(["metric_type_id"], "metric_types", None), *to_subject]),
         "metric_types": (["id"], []),
         "metrics": (["id"], []),
+        "positions": (["age"], []),
         "requests": (["tenant", "request_id"], []),
         "sources": (["subject_id"], to_subject),
         "subjects": (["id"], []),
@@ -308,6 +311,39 @@ async def test_runs_that_ended_before_there_were_figures_are_in_them(empty_url: 
     await store.close()
 
 
+async def test_what_was_stored_before_there_were_positions_counts_as_old(empty_url: str, clock: FixedClock) -> None:
+    await migrate(empty_url, "0001")
+    await in_transaction(empty_url, fill_first_revision)
+    await migrate(empty_url)
+
+    def state(connection: Connection) -> tuple[object, ...]:
+        places = connection.execute(text("SELECT seq, transaction_id, reduced FROM blocks ORDER BY seq")).all()
+        log = connection.execute(text("SELECT folded_position, discovered_position FROM block_log")).one()
+        return [tuple(row) for row in places], tuple(log)
+
+    if empty_url.startswith("sqlite"):
+        assert await in_transaction(empty_url, state) == ([(1, None, 0), (2, None, 0)], (2, 0))
+    else:
+        assert await in_transaction(empty_url, state) == ([(1, 0, False), (2, 0, False)], (0, 0))
+    store = await Store.open(empty_url, clock=clock)
+    await check_filled(store)
+    newer = "SELECT count(*) FROM blocks WHERE transaction_id > 0 AND transaction_id IS NOT NULL"
+    count = await store._database.read(lambda connection: connection.scalar(text(newer)))
+    assert count == (1 if store.engine == "postgresql" else 0)
+    await store.close()
+
+
+async def test_every_store_has_an_id_of_its_own(clock: FixedClock) -> None:
+    ids = set()
+    for _ in range(3):
+        store = await Store.open("sqlite://:memory:", clock=clock)
+        ids.add(
+            await store._database.read(lambda connection: connection.scalar(text("SELECT store_id FROM block_log")))
+        )
+        await store.close()
+    assert len(ids) == 3
+
+
 async def test_every_migration_can_be_taken_back(empty_url: str) -> None:
     await migrate(empty_url)
     await in_transaction(empty_url, lambda connection: downgrade_connection(connection, "base"))
@@ -340,6 +376,7 @@ async def test_names_sort_by_bytes_whatever_the_database_prefers(store: Store) -
     if store.engine == "postgresql":
         assert await store._database.read(collations) == {
             *("assets.name", "assets.platform", "assets.tenant", "assets.urn", "assets.urn_head", "blocks.run_id"),
+            "block_log.store_id",
             *("collector_leases.cluster", "collector_leases.owner", "collector_leases.tenant"),
             *("figures.tenant", "ingests.ingest_id", "job_errors.name", "job_errors.tenant"),
             *("job_executions.execution_id", "metric_type_choices.name", "metric_types.name", "metric_types.tenant"),

@@ -134,6 +134,7 @@ METADATA_KEYS: Mapping[str, set[str]] = {
     "JOB_ERROR_ALREADY_EXISTS": {"name"},
     "SUBJECT_LIMIT": {"limit"},
     "METRIC_LIMIT": {"limit"},
+    "SLOW_CONSUMER": {"cursor"},
     "STORE_UNAVAILABLE": {"store", "cause"},
     "TOKEN_NOT_FOUND": {"name"},
     "TOKEN_EXPIRED": {"expire_time"},

@@ -95,6 +95,7 @@ from streamgauge.errors import (
     ResourceExhaustedError,
     ScopeMissingError,
     ShuttingDownError,
+    SlowConsumerError,
     SourceAlreadyExistsError,
     SourceNotFoundError,
     StoreUnavailableError,
@@ -155,6 +156,7 @@ from streamgauge.job_watch import (
     AsyncJobWatch,
     JobWatch,
 )
+from streamgauge.metric_streams import AsyncMetricsExport, AsyncMetricsWatch, MetricsExport, MetricsWatch
 from streamgauge.metric_type_results import (
     FieldValue,
     MetricType,
@@ -192,6 +194,7 @@ from streamgauge.results import (
     TimeSeries,
     TimeSummary,
 )
+from streamgauge.sample_frames import ExportPart, SampleColumn, SampleFrame, WatchedSamples
 from streamgauge.writer import MetricWriter
 
 __all__ = [
@@ -220,6 +223,8 @@ __all__ = [
     "AsyncJobList",
     "AsyncJobWatch",
     "AsyncMetricWriter",
+    "AsyncMetricsExport",
+    "AsyncMetricsWatch",
     "AsyncPager",
     "AsyncReportedRun",
     "BatchEmitResult",
@@ -241,6 +246,7 @@ __all__ = [
     "EtagMismatchError",
     "ExceptionPage",
     "ExecutionTask",
+    "ExportPart",
     "FailedPreconditionError",
     "FailureKind",
     "FieldValue",
@@ -299,6 +305,8 @@ __all__ = [
     "MetricTypeNotFoundError",
     "MetricTypeValues",
     "MetricWriter",
+    "MetricsExport",
+    "MetricsWatch",
     "NewToken",
     "NotFoundError",
     "Observation",
@@ -324,11 +332,14 @@ __all__ = [
     "ReportedRun",
     "RequestIdReusedError",
     "ResourceExhaustedError",
+    "SampleColumn",
+    "SampleFrame",
     "Scalar",
     "ScopeMissingError",
     "Series",
     "ServerInfo",
     "ShuttingDownError",
+    "SlowConsumerError",
     "SnapshotStatus",
     "Source",
     "SourceAlreadyExistsError",
@@ -360,6 +371,7 @@ __all__ = [
     "ValueTypeMismatchError",
     "Violation",
     "WatchMessage",
+    "WatchedSamples",
     "Window",
     "WindowUnit",
     "WriteConflictError",

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from streamgauge.enums import Scalar, ValueType
+from streamgauge.sample_frames import spread
 
 if TYPE_CHECKING:
     import pandas
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from streamgauge.job_results import Job, JobException
     from streamgauge.metric_type_results import Plot
     from streamgauge.results import Column, LatestValue, QueryResult, TimeSeries, TimeSummary
+    from streamgauge.sample_frames import SampleFrame
 
 _DTYPES = {
     ValueType.DOUBLE: "Float64",
@@ -53,6 +55,17 @@ def from_time_series(series: TimeSeries) -> pandas.DataFrame:
     frame: pandas.DataFrame = _table(series.columns.items(), series.bounds)
     frame.columns.name = "metric"
     return frame
+
+
+def from_samples(frame: SampleFrame) -> pandas.DataFrame:
+    """Returns a row per moment, a column per metric."""
+    pd = _pandas()
+    times = frame.times
+    arrays = {name: _array(spread(column, len(times)), column.value_type) for name, column in frame.columns.items()}
+    index = pd.DatetimeIndex(pd.array(times, dtype="int64").astype("datetime64[us]"), name="time").tz_localize("UTC")
+    table: pandas.DataFrame = pd.DataFrame(arrays, index=index)
+    table.columns.name = "metric"
+    return table
 
 
 def from_query(result: QueryResult) -> pandas.DataFrame:

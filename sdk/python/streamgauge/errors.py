@@ -270,6 +270,10 @@ class MessageTooLargeError(ResourceExhaustedError, reason=Reason.MESSAGE_TOO_LAR
     """A request or an answer over its bound."""
 
 
+class SlowConsumerError(ResourceExhaustedError, reason=Reason.SLOW_CONSUMER):
+    """What was watched was not read as fast as it was written; `metadata["cursor"]` is where a new watch may go on."""
+
+
 class SubjectLimitError(ResourceExhaustedError, reason=Reason.SUBJECT_LIMIT):
     """As many subjects, or parts of one, as allowed."""
 

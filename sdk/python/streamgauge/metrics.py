@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from streamgauge import _decode, _encode, dataframes, frames
+from streamgauge._aio_calls import AsyncAnswers
+from streamgauge._calls import Answers
 from streamgauge._encode import enum_number, names
+from streamgauge._resuming import DEFAULT_HEARTBEAT
 from streamgauge.descriptors import AsyncDescriptors, Descriptors
-from streamgauge.enums import Aggregate, CounterMode, WindowUnit
+from streamgauge.enums import Aggregate, CounterMode, SubjectKind, WindowUnit
 from streamgauge.frames import Frame
+from streamgauge.metric_streams import (
+    AsyncMetricsExport,
+    AsyncMetricsWatch,
+    MetricsExport,
+    MetricsWatch,
+    export_course,
+    watch_course,
+)
 from streamgauge.observations import ImportResult, Observation, Window, WriteResult
 from streamgauge.results import LatestResult, QueryResult
 from streamgauge.v1 import metrics_service_pb2
@@ -60,6 +71,34 @@ def _query(
         aggregates=[enum_number(Aggregate, aggregate) for aggregate in aggregates],
         counter_mode=enum_number(CounterMode, counter_mode),
         by_part=by_part,
+    )
+
+
+def _export(
+    subjects: Iterable[str],
+    subject_kind: SubjectKind | str | None,
+    metrics: Iterable[str],
+    start: datetime | None,
+    end: datetime | None,
+    cursor: str,
+) -> metrics_service_pb2.ExportMetricsRequest:
+    return metrics_service_pb2.ExportMetricsRequest(
+        subjects=names(subjects),
+        subject_kind=enum_number(SubjectKind, subject_kind),
+        metrics=names(metrics),
+        time_range=_encode.time_range(start, end),
+        cursor=cursor,
+    )
+
+
+def _watch(
+    subjects: Iterable[str], kinds: Iterable[SubjectKind | str], metrics: Iterable[str], cursor: str
+) -> metrics_service_pb2.WatchMetricsRequest:
+    return metrics_service_pb2.WatchMetricsRequest(
+        subjects=names(subjects),
+        subject_kinds=[enum_number(SubjectKind, kind) for kind in names(kinds)],
+        metrics=names(metrics),
+        cursor=cursor,
     )
 
 
@@ -185,6 +224,68 @@ class Metrics:
         request = _latest(subjects, metrics, counter_mode, by_part)
         return _decode.latest_result(self._stub.GetLatestMetrics(request, timeout=timeout))
 
+    def export(
+        self,
+        subjects: Iterable[str] = (),
+        *,
+        subject_kind: SubjectKind | str | None = None,
+        metrics: Iterable[str] = (),
+        start: datetime | None = None,
+        end: datetime | None = None,
+        cursor: str = "",
+        give_up_after: timedelta | None = None,
+    ) -> MetricsExport:
+        """Returns the samples of some subjects, or of all of a kind, in column form. Nothing is sent before use.
+
+        A day of a subject or part at a time, each with its type, moment and start time as written: `import_frames` of
+        these frames makes the same samples again. `metrics`, `start` and `end` choose among them. When the connection
+        breaks it goes on, for ever or, with `give_up_after`, until the server was away for so long (UnavailableError).
+        `cursor` goes on with an export of before, of which the other arguments were the same.
+
+        Example:
+            >>> with client.metrics.export(subject_kind="sources") as export:
+            ...     for frame in export:
+            ...         print(frame.subject, frame.to_dataframe())
+        """
+
+        def open_(request: metrics_service_pb2.ExportMetricsRequest) -> Answers:
+            answers: Answers = self._stub.ExportMetrics(request)  # type: ignore[assignment]  # our channel's own kind
+            return answers
+
+        request = _export(subjects, subject_kind, metrics, start, end, cursor)
+        return MetricsExport(open_, export_course(request, give_up_after))
+
+    def watch(
+        self,
+        subjects: Iterable[str] = (),
+        *,
+        subject_kinds: Iterable[SubjectKind | str] = (),
+        metrics: Iterable[str] = (),
+        cursor: str = "",
+        heartbeat: timedelta = DEFAULT_HEARTBEAT,
+        give_up_after: timedelta | None = None,
+    ) -> MetricsWatch:
+        """Returns samples of some subjects, or of all of some kinds, as they are committed. Nothing is sent before use.
+
+        It begins now, or after a `cursor` of before. The subjects need not exist yet. When the connection breaks it
+        connects again and goes on, for ever or, with `give_up_after`, until the server was away for so long
+        (UnavailableError). CursorExpiredError when the cursor is older than what is told one by one. SlowConsumerError
+        when the frames are not taken as fast as they are written: a new watch may go on from `cursor`. `heartbeat` is
+        how long a silence may last.
+
+        Example:
+            >>> with client.metrics.watch(["sources/orders"]) as watch:
+            ...     for frame in watch:
+            ...         print(frame.to_dataframe())
+        """
+
+        def open_(request: metrics_service_pb2.WatchMetricsRequest) -> Answers:
+            answers: Answers = self._stub.WatchMetrics(request)  # type: ignore[assignment]  # our channel's own kind
+            return answers
+
+        request = _watch(subjects, subject_kinds, metrics, cursor)
+        return MetricsWatch(open_, watch_course(request, heartbeat, give_up_after))
+
 
 class AsyncMetrics:
     """`client.metrics` of the asyncio client: the twin of `Metrics`, with `await`."""
@@ -267,6 +368,45 @@ class AsyncMetrics:
         """Returns the newest values of up to 1,000 subjects in one call."""
         request = _latest(subjects, metrics, counter_mode, by_part)
         return _decode.latest_result(await self._stub.GetLatestMetrics(request, timeout=timeout))
+
+    def export(
+        self,
+        subjects: Iterable[str] = (),
+        *,
+        subject_kind: SubjectKind | str | None = None,
+        metrics: Iterable[str] = (),
+        start: datetime | None = None,
+        end: datetime | None = None,
+        cursor: str = "",
+        give_up_after: timedelta | None = None,
+    ) -> AsyncMetricsExport:
+        """Returns the samples of some subjects, or of all of a kind, in column form. See `Metrics.export`."""
+
+        def open_(request: metrics_service_pb2.ExportMetricsRequest) -> AsyncAnswers:
+            answers: AsyncAnswers = self._stub.ExportMetrics(request)  # type: ignore[assignment]  # our channel's own kind
+            return answers
+
+        request = _export(subjects, subject_kind, metrics, start, end, cursor)
+        return AsyncMetricsExport(open_, export_course(request, give_up_after))
+
+    def watch(
+        self,
+        subjects: Iterable[str] = (),
+        *,
+        subject_kinds: Iterable[SubjectKind | str] = (),
+        metrics: Iterable[str] = (),
+        cursor: str = "",
+        heartbeat: timedelta = DEFAULT_HEARTBEAT,
+        give_up_after: timedelta | None = None,
+    ) -> AsyncMetricsWatch:
+        """Returns samples as they are committed. See `Metrics.watch`."""
+
+        def open_(request: metrics_service_pb2.WatchMetricsRequest) -> AsyncAnswers:
+            answers: AsyncAnswers = self._stub.WatchMetrics(request)  # type: ignore[assignment]  # our channel's own kind
+            return answers
+
+        request = _watch(subjects, subject_kinds, metrics, cursor)
+        return AsyncMetricsWatch(open_, watch_course(request, heartbeat, give_up_after))
 
 
 async def _requests(

@@ -247,6 +247,8 @@ class Summary(_message.Message):
     NUMBERS_FIELD_NUMBER: _builtins.int
     TEXT_METRICS_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
+    PACKED_NUMBERS_FIELD_NUMBER: _builtins.int
+    PACKED_DOUBLES_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Version of this layout: 1."""
     crc32: _builtins.int
@@ -254,12 +256,24 @@ class Summary(_message.Message):
     entries: _builtins.int
     """How many metrics by buckets of numbers and booleans there are."""
     numbers: _builtins.bytes
-    """Their cells, int64, line after line, squeezed; see `timeseries/number_table.py` for the lines."""
+    """Their cells, int64, line after line, squeezed; see `timeseries/number_table.py` for the lines. Missing where they are
+    packed.
+    """
     texts: _builtins.bytes
     """A serialized `TextSummary`, squeezed. Missing when there are no texts."""
+    packed_numbers: _builtins.bytes
+    """Of many entries: the cells less what others foretell, in planes of bytes, squeezed; see
+    `timeseries/number_packing.py`.
+    """
     @_builtins.property
     def text_metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Ids of the text metrics, rising."""
+
+    @_builtins.property
+    def packed_doubles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Two pcodec streams: first, last, least and greatest value of the entries that are doubles, then their sums and
+        increases. Empty where there are none.
+        """
 
     def __init__(
         self,
@@ -270,10 +284,12 @@ class Summary(_message.Message):
         numbers: _builtins.bytes = ...,
         text_metrics: _abc.Iterable[_builtins.int] | None = ...,
         texts: _builtins.bytes = ...,
+        packed_numbers: _builtins.bytes = ...,
+        packed_doubles: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32", b"crc32", "entries", b"entries", "format", b"format", "numbers", b"numbers", "text_metrics", b"text_metrics", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32", b"crc32", "entries", b"entries", "format", b"format", "numbers", b"numbers", "packed_doubles", b"packed_doubles", "packed_numbers", b"packed_numbers", "text_metrics", b"text_metrics", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,7 +101,9 @@ ASSET_CHANGEABLE = ("labels",)
 class MetricDescriptor:
     """What a metric is, for all subjects of one kind of one tenant. `id` is what blocks refer to.
 
-    `restricted` tells whether any number is "no value" or beyond a limit: one look for writes, of which most are not.
+    `sample_retention` and `summary_retention` are whole days in microseconds, None where the setting for the kind
+    holds. `restricted` tells whether any number is "no value" or beyond a limit: one look for writes, of which most are
+    not.
     """
 
     id: int
@@ -120,6 +122,8 @@ class MetricDescriptor:
     min_value: float | None = None
     max_value: float | None = None
     direction: Direction = Direction.UNSPECIFIED
+    sample_retention: int | None = None
+    summary_retention: int | None = None
     built_in: bool = False
     etag: str = ""
     create_time: int = 0
@@ -145,6 +149,8 @@ DESCRIPTOR_CHANGEABLE = (
     "min_value",
     "max_value",
     "direction",
+    "sample_retention",
+    "summary_retention",
 )
 """Fields of a descriptor that an update may name."""
 

@@ -219,7 +219,7 @@ def metadata_message(descriptor: MetricDescriptor) -> common_pb2.MetricMetadata:
 
 def descriptor_message(descriptor: MetricDescriptor) -> common_pb2.MetricDescriptor:
     """Returns a descriptor."""
-    return common_pb2.MetricDescriptor(
+    message = common_pb2.MetricDescriptor(
         name=descriptor_name(descriptor.kind_of_subject, descriptor.metric),
         metric=descriptor.metric,
         subject_kind=int(descriptor.kind_of_subject),  # type: ignore[arg-type]
@@ -241,6 +241,11 @@ def descriptor_message(descriptor: MetricDescriptor) -> common_pb2.MetricDescrip
         create_time=timestamp(descriptor.create_time),
         update_time=timestamp(descriptor.update_time),
     )
+    if descriptor.sample_retention is not None:
+        message.sample_retention.FromMicroseconds(descriptor.sample_retention)
+    if descriptor.summary_retention is not None:
+        message.summary_retention.FromMicroseconds(descriptor.summary_retention)
+    return message
 
 
 def fill_latest(message: common_pb2.LatestValue, latest: LatestMetric) -> None:

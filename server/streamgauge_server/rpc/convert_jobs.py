@@ -268,15 +268,19 @@ def _execution(message: pb.JobExecution) -> ReportedExecution:
     )
 
 
-def duration(violations: convert.Violations, message: Any, field: str) -> int | None:
-    """Returns a duration field in microseconds, None when it is not set or no duration, which is then a violation."""
+def duration(violations: convert.Violations, message: Any, field: str, prefix: str = "") -> int | None:
+    """Returns a duration field in microseconds, None when it is not set or no duration, which is then a violation.
+
+    `prefix` is what stands before the field in its path.
+    """
     if not message.HasField(field):
         return None
     told: Duration = getattr(message, field)
     seconds, nanos = told.seconds, told.nanos
     if abs(seconds) > _MAX_SECONDS or abs(nanos) > _MAX_NANOS or seconds * nanos < 0:
         violations.add(
-            field, "is not a valid duration: seconds and nanos must have one sign and be within their bounds"
+            f"{prefix}{field}",
+            "is not a valid duration: seconds and nanos must have one sign and be within their bounds",
         )
         return None
     # Cut towards zero, as times are; what is negative stays so.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -12,70 +13,54 @@ from streamgauge.v1 import metrics_service_pb2 as pb
 from streamgauge.v1 import metrics_service_pb2_grpc as pb_grpc
 
 from streamgauge_server.model.clock import Clock
-from streamgauge_server.model.entities import DESCRIPTOR_CHANGEABLE, MetricDescriptor
-from streamgauge_server.model.errors import invalid_field
+from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.names import (
-    COLLECTIONS,
     descriptor_name,
-    metric_name_problem,
-    parse_descriptor,
 )
 from streamgauge_server.model.values import (
     Aggregate,
     CounterMode,
-    Direction,
-    MetricKind,
-    PartCombination,
-    SubjectKind,
-    ValueType,
 )
 from streamgauge_server.model.windows import Window, WindowUnit
 from streamgauge_server.rpc import convert
 from streamgauge_server.rpc.context import current_call, current_caller
+from streamgauge_server.rpc.metric_descriptors import DescriptorMethods
+from streamgauge_server.rpc.metric_streams import MetricStreams
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.idempotency import Idempotency
 from streamgauge_server.services.latest import LatestReader
+from streamgauge_server.services.metrics_export import MetricsExport
 from streamgauge_server.services.metrics_import import MetricsImporter
 from streamgauge_server.services.metrics_query import MetricsQuery, Question
+from streamgauge_server.services.metrics_watch import MetricsWatch
 from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
-from streamgauge_server.services.page_tokens import (
-    cut_page,
-    damaged_token,
-    page_size_of,
-    page_size_problems,
-    request_digest,
-    token_after,
-)
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-_DESCRIPTOR_ENUMS = {
-    "kind": MetricKind,
-    "value_type": ValueType,
-    "window_aggregate": Aggregate,
-    "summary_aggregate": Aggregate,
-    "part_combination": PartCombination,
-    "direction": Direction,
-}
 
 
-class MetricsServicer(pb_grpc.MetricsServiceServicer):
+@dataclass(frozen=True, slots=True)
+class MetricParts:
+    """The services behind `MetricsService`."""
+
+    writer: MetricsWriter
+    importer: MetricsImporter
+    export: MetricsExport
+    watch: MetricsWatch
+    query: MetricsQuery
+    latest: LatestReader
+    descriptors: Descriptors
+
+
+class MetricsServicer(MetricStreams, DescriptorMethods, pb_grpc.MetricsServiceServicer):
     """Serves `streamgauge.v1.MetricsService`."""
 
-    def __init__(
-        self,
-        writer: MetricsWriter,
-        importer: MetricsImporter,
-        query: MetricsQuery,
-        latest: LatestReader,
-        descriptors: Descriptors,
-        clock: Clock,
-    ) -> None:
-        self._writer = writer
-        self._importer = importer
-        self._query = query
-        self._latest = latest
-        self._descriptors = descriptors
+    def __init__(self, parts: MetricParts, clock: Clock) -> None:
+        MetricStreams.__init__(self, parts.importer, parts.export, parts.watch)
+        DescriptorMethods.__init__(self, parts.descriptors)
+        self._writer = parts.writer
+        self._query = parts.query
+        self._latest = parts.latest
         self._clock = clock
 
     async def WriteMetrics(self, request: pb.WriteMetricsRequest, context: _Context) -> pb.WriteMetricsResponse:  # noqa: N802
@@ -101,21 +86,12 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
             errors_truncated=outcome.errors_truncated,
         )
 
-    async def ImportMetrics(  # noqa: N802
-        self, request_iterator: AsyncIterator[pb.ImportMetricsRequest], context: _Context
-    ) -> pb.ImportMetricsResponse:
-        """Writes a stream of frames."""
-        async with self._importer.session(current_caller()) as session:
-            async for request in request_iterator:
-                await session.add([convert.frame(message) for message in request.frames])
-            outcome = await session.finish()
-        return pb.ImportMetricsResponse(
-            accepted_frame_count=outcome.accepted,
-            rejected_frame_count=outcome.rejected,
-            accepted_sample_count=outcome.samples,
-            errors=convert.write_errors(outcome.errors),
-            errors_truncated=outcome.errors_truncated,
-        )
+    async def ApplyRetention(  # noqa: N802
+        self, request: pb.ApplyRetentionRequest, context: _Context
+    ) -> pb.ApplyRetentionResponse:
+        """Not yet there."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+        return pb.ApplyRetentionResponse()
 
     async def QueryMetrics(self, request: pb.QueryMetricsRequest, context: _Context) -> pb.QueryMetricsResponse:  # noqa: N802
         """Aggregates metrics over windows."""
@@ -176,71 +152,6 @@ class MetricsServicer(pb_grpc.MetricsServiceServicer):
                 convert.fill_latest(entry.values.add(), latest)
         _add_metadata(message, [metric.descriptor for answer in answers for metric in answer.metrics.values()])
         return message
-
-    async def ListMetricDescriptors(  # noqa: N802
-        self, request: pb.ListMetricDescriptorsRequest, context: _Context
-    ) -> pb.ListMetricDescriptorsResponse:
-        """Lists descriptors."""
-        violations = convert.Violations()
-        kind = violations.enum(request, "subject_kind", SubjectKind, None)
-        violations.extend(page_size_problems(request.page_size))
-        violations.raise_if_any()
-        page_size = page_size_of(request.page_size)
-        digest = request_digest("ListMetricDescriptors", str(request.subject_kind))
-        after = token_after(request.page_token, digest, keys=2)
-        found = await self._descriptors.list(current_caller(), kind, _after(after), page_size + 1)
-        page, token = cut_page(found, page_size, digest, lambda last: [str(int(last.kind_of_subject)), last.metric])
-        return pb.ListMetricDescriptorsResponse(
-            metric_descriptors=[convert.descriptor_message(descriptor) for descriptor in page],
-            next_page_token=token,
-        )
-
-    async def GetMetricDescriptor(  # noqa: N802
-        self, request: pb.GetMetricDescriptorRequest, context: _Context
-    ) -> pb.GetMetricDescriptorResponse:
-        """Returns one descriptor."""
-        kind, metric = _descriptor(request.name, "name")
-        descriptor = await self._descriptors.get(current_caller(), kind, metric)
-        return pb.GetMetricDescriptorResponse(metric_descriptor=convert.descriptor_message(descriptor))
-
-    async def UpdateMetricDescriptor(  # noqa: N802
-        self, request: pb.UpdateMetricDescriptorRequest, context: _Context
-    ) -> pb.UpdateMetricDescriptorResponse:
-        """Changes a descriptor, or declares a metric."""
-        violations = convert.Violations()
-        given = request.metric_descriptor
-        kind, metric = _descriptor(given.name, "metric_descriptor.name")
-        names = violations.masked(request.update_mask, DESCRIPTOR_CHANGEABLE)
-        changes = violations.fields(given, names, _DESCRIPTOR_ENUMS, "metric_descriptor.")
-        descriptor = await self._descriptors.update(
-            current_caller(),
-            kind,
-            metric,
-            changes,
-            given.etag,
-            violations.found,
-            allow_missing=request.allow_missing,
-        )
-        return pb.UpdateMetricDescriptorResponse(metric_descriptor=convert.descriptor_message(descriptor))
-
-
-def _descriptor(name: str, field: str) -> tuple[SubjectKind, str]:
-    parsed = parse_descriptor(name)
-    if parsed is None:
-        collections = ", ".join(COLLECTIONS.values())
-        raise invalid_field(field, f"must be 'metricDescriptors/{{kind}}/{{metric}}' with a kind out of {collections}")
-    return parsed
-
-
-def _after(key: Sequence[str]) -> tuple[SubjectKind, str] | None:
-    """Returns the sort key of a page token."""
-    if not key:
-        return None
-    kinds = {str(int(kind)): kind for kind in SubjectKind}
-    number, metric = key
-    if number not in kinds or metric_name_problem(metric):
-        raise damaged_token()
-    return kinds[number], metric
 
 
 def _add_metadata(

@@ -43,7 +43,10 @@ class AssetHistory:
                 return
             chosen, until = _stretch(extents, start, end, complete=len(extents) < limit)
             if chosen:
-                yield await self._load(subject_id, chosen, start, until, metrics)
+                frame = await self._load(subject_id, chosen, start, until, metrics)
+                if frame is None:
+                    continue
+                yield frame
                 start = until
                 limit = max(limit, min(2 * limit, _STRETCH_BLOCKS))
             else:
@@ -52,10 +55,12 @@ class AssetHistory:
 
     async def _load(
         self, subject_id: int, chosen: Sequence[BlockExtent], start: int, end: int, metrics: Collection[int] | None
-    ) -> Frame:
+    ) -> Frame | None:
+        """Returns the merged samples of blocks; None when one has gone, and what it held may be in another."""
         found = await self._blocks.load_data([(subject_id, extent.day, extent.seq) for extent in chosen])
-        # A block that is gone was deleted since the first statement. Of blocks that overlap the later one wins.
-        data = [found[seq] for seq in sorted(found)]
+        if len(found) < len(chosen):
+            return None
+        data = [found[seq] for seq in sorted(found)]  # of blocks that overlap the later one wins
         heavy = len(data) > _OFF_LOOP_BLOCKS or sum(map(len, data)) > _OFF_LOOP_BYTES
         return await off_loop(lambda: decode_many(data, metrics, [(start, end)]), heavy=heavy)
 

@@ -23,6 +23,7 @@ from streamgauge_server.timeseries.query import (
 
 _T = TypeVar("_T")
 _Loaded = dict[int, list[StoredBlock]]
+_Load = Callable[[Sequence[int]], Awaitable[_Loaded]]
 _FIRST_DAY = MIN_MICROS // MICROS_PER_DAY
 _LAST_DAY = MAX_MICROS // MICROS_PER_DAY
 _OFF_LOOP_BLOCKS = 400
@@ -63,14 +64,15 @@ class BlockReader:
         """
         since = None if counters_among is None else (start // MICROS_PER_HOUR - 1) * MICROS_PER_HOUR
         first_day = (start if since is None else since) // MICROS_PER_DAY
-        blocks = await self._blocks.load(
-            subject_ids,
-            first_day,
-            (end - 1) // MICROS_PER_DAY,
-            summaries=True,
-            hour_summary_days=_days_by_hours([start if since is None else since, start, end, *bounds[1:-1]]),
-        )
-        await self._fill(blocks, lambda held: needed(held, start, end, bounds, since), len(bounds))
+        by_hours = _days_by_hours([start if since is None else since, start, end, *bounds[1:-1]])
+
+        async def load(ids: Sequence[int]) -> _Loaded:
+            return await self._blocks.load(
+                ids, first_day, (end - 1) // MICROS_PER_DAY, summaries=True, hour_summary_days=by_hours
+            )
+
+        blocks = await load(subject_ids)
+        await self._fill(blocks, load, lambda held: needed(held, start, end, bounds, since), len(bounds))
         tables = await _each(
             blocks, lambda id_, held: aggregate(held, start, end, bounds, metrics, since=since), len(bounds)
         )
@@ -80,7 +82,7 @@ class BlockReader:
         wanted = {id_: both for id_, table in tables.items() if (both := counters & table.unchained)}
         if not wanted:
             return tables
-        baselines = await self._baselines(blocks, first_day, start, wanted)
+        baselines = await self._baselines(blocks, load, first_day, start, wanted)
         return tables | {id_: tables[id_].chained(found) for id_, found in baselines.items() if found}
 
     async def standing(self, wanted: Mapping[int, Collection[int]], before: int) -> dict[int, dict[int, Baseline]]:
@@ -91,8 +93,12 @@ class BlockReader:
             BlockCorrupt: stored bytes are damaged.
         """
         day = before // MICROS_PER_DAY
-        blocks = await self._blocks.load(list(wanted), day, day, summaries=True, hour_summary_days={day})
-        return await self._baselines(blocks, day, before, {id_: set(metrics) for id_, metrics in wanted.items()})
+
+        async def load(ids: Sequence[int]) -> _Loaded:
+            return await self._blocks.load(ids, day, day, summaries=True, hour_summary_days={day})
+
+        blocks = await load(list(wanted))
+        return await self._baselines(blocks, load, day, before, {id_: set(metrics) for id_, metrics in wanted.items()})
 
     async def lifetimes(self, subject_id: int, metrics: Collection[int]) -> dict[int, int | float]:
         """Returns the lifetime totals of metrics of one part, out of everything that is stored of it.
@@ -101,56 +107,75 @@ class BlockReader:
             DomainError: STORE_UNAVAILABLE.
             BlockCorrupt: stored bytes are damaged.
         """
-        blocks = await self._blocks.load([subject_id], _FIRST_DAY, _LAST_DAY, summaries=True, hour_summary_days=())
-        await self._fill(blocks, lambda held: needed_for_baseline(held, MAX_MICROS))
+
+        async def load(ids: Sequence[int]) -> _Loaded:
+            return await self._blocks.load(ids, _FIRST_DAY, _LAST_DAY, summaries=True, hour_summary_days=())
+
+        blocks = await load([subject_id])
+        await self._fill(blocks, load, lambda held: needed_for_baseline(held, MAX_MICROS))
         return lifetime_of(blocks[subject_id], metrics=metrics)
 
     async def _baselines(
-        self, blocks: Mapping[int, list[StoredBlock]], first_day: int, start: int, wanted: Mapping[int, set[int]]
+        self, blocks: _Loaded, load: _Load, first_day: int, start: int, wanted: Mapping[int, set[int]]
     ) -> dict[int, dict[int, Baseline]]:
         """Returns the last samples before a range: out of the blocks at hand, then out of ever older ones.
 
-        `first_day` is the first day of which blocks are at hand.
+        `first_day` is the first day of which blocks are at hand, `load` how they were loaded.
         """
-        before = {id_: [block for block in blocks[id_] if block.first_time < start] for id_ in wanted}
-        found = await self._newest(before, start, wanted)
+
+        async def load_before(ids: Sequence[int]) -> _Loaded:
+            return _before(await load(ids), start)
+
+        async def load_older(ids: Sequence[int]) -> _Loaded:
+            return await self._blocks.days_before(
+                ids, first_day, enough=lambda id_, held: missing[id_] <= metrics_in(held)
+            )
+
+        at_hand = _before({id_: blocks[id_] for id_ in wanted}, start)
+        found = await self._newest(at_hand, load_before, start, wanted)
         missing = {id_: left for id_, metrics in wanted.items() if (left := metrics - found[id_].keys())}
         if not missing:
             return found
-        older = await self._blocks.days_before(
-            list(missing),
-            first_day,
-            enough=lambda id_, held: missing[id_] <= metrics_in(held),
-        )
-        for id_, more in (await self._newest(older, start, missing)).items():
+        older = await load_older(list(missing))
+        for id_, more in (await self._newest(older, load_older, start, missing)).items():
             found[id_] |= more
         return found
 
     async def _newest(
-        self, blocks: _Loaded, before: int, wanted: Mapping[int, Collection[int]]
+        self, blocks: _Loaded, load: _Load, before: int, wanted: Mapping[int, Collection[int]]
     ) -> dict[int, dict[int, Baseline]]:
-        await self._fill(blocks, lambda held: needed_for_baseline(held, before))
+        await self._fill(blocks, load, lambda held: needed_for_baseline(held, before))
         return await _each(blocks, lambda id_, held: baseline(held, before, wanted[id_]))
 
     async def _fill(
-        self, blocks: _Loaded, which: Callable[[Sequence[StoredBlock]], set[int]], windows: int = 1
+        self, blocks: _Loaded, load: _Load, which: Callable[[Sequence[StoredBlock]], set[int]], windows: int = 1
     ) -> None:
-        """Loads the samples of those blocks that `which` names by seq."""
-        found = await _each(blocks, lambda id_, held: which(held), windows)
-        lacking = {id_: seqs for id_, seqs in found.items() if seqs}
-        keys = [
-            (id_, block.day, block.seq) for id_, seqs in lacking.items() for block in blocks[id_] if block.seq in seqs
-        ]
-        if not keys:
-            return
-        data = await self._blocks.load_data(keys)
-        for id_ in lacking:
-            # A block that is gone was deleted with its subject since the first statement.
-            blocks[id_] = [
-                replace(block, data=data.get(block.seq)) if block.seq in lacking[id_] else block
-                for block in blocks[id_]
-                if block.seq not in lacking[id_] or block.seq in data
-            ]
+        """Loads the samples of those blocks that `which` names by seq.
+
+        Subjects of which blocks have gone or changed since they were loaded, as compaction and corrections make them,
+        are loaded again: their samples may be in other blocks now.
+        """
+        looked_at = blocks
+        while looked_at:
+            found = await _each(looked_at, lambda id_, held: which(held), windows)
+            lacking = {
+                id_: [block for block in looked_at[id_] if block.seq in seqs] for id_, seqs in found.items() if seqs
+            }
+            if not lacking:
+                return
+            data = await self._blocks.load_data_of(lacking)
+            changed = [id_ for id_, held in lacking.items() if any(block.seq not in data for block in held)]
+            for id_ in lacking.keys() - set(changed):
+                blocks[id_] = [
+                    replace(block, data=data[block.seq]) if block.seq in data else block for block in blocks[id_]
+                ]
+            looked_at = await load(changed) if changed else {}
+            blocks |= looked_at
+
+
+def _before(blocks: Mapping[int, list[StoredBlock]], moment: int) -> _Loaded:
+    """Returns the blocks that begin before a moment."""
+    return {id_: [block for block in held if block.first_time < moment] for id_, held in blocks.items()}
 
 
 async def compute(work: Callable[[], _T], *, windows: int, blocks: int = 0) -> _T:

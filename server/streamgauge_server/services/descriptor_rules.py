@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
+from streamgauge_server.model.clock import MICROS_PER_DAY
 from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.errors import Reason, Violation, invalid
 from streamgauge_server.model.names import MAX_NAME_BYTES, text_problem
+from streamgauge_server.model.retention import EVERYTHING, MAX_DAYS, RetentionRules
 from streamgauge_server.model.values import (
     NUMBERS_COMBINED,
     NUMERIC,
@@ -35,7 +37,11 @@ _TEXT_KINDS = (MetricKind.STATE, MetricKind.TEXT)
 
 
 def declared_descriptor(
-    kind: SubjectKind, metric: str, fields: Mapping[str, Any], problems: Sequence[Violation] = ()
+    kind: SubjectKind,
+    metric: str,
+    fields: Mapping[str, Any],
+    problems: Sequence[Violation] = (),
+    rules: RetentionRules = EVERYTHING,
 ) -> MetricDescriptor:
     """Returns the descriptor, not yet stored, of a metric that is declared before it is written.
 
@@ -54,7 +60,7 @@ def declared_descriptor(
             raise invalid([*problems, required, *_text_violations(texts)])
         value_type = ValueType.ANY
     blank = _blank(kind, metric, value_type)
-    return replace(blank, **checked_changes(fields, blank, problems))
+    return replace(blank, **checked_changes(fields, blank, problems, rules))
 
 
 def _blank(kind: SubjectKind, metric: str, value_type: ValueType) -> MetricDescriptor:
@@ -65,18 +71,22 @@ def _blank(kind: SubjectKind, metric: str, value_type: ValueType) -> MetricDescr
 
 
 def checked_changes(
-    changes: Mapping[str, Any], current: MetricDescriptor, problems: Sequence[Violation] = ()
+    changes: Mapping[str, Any],
+    current: MetricDescriptor,
+    problems: Sequence[Violation] = (),
+    rules: RetentionRules = EVERYTHING,
 ) -> dict[str, Any]:
     """Returns the fields of a descriptor to change, with the defaults of those that are not set (None).
 
-    `problems` are told along with what is wrong with the changes.
+    `problems` are told along with what is wrong with the changes. `rules` are the limits of retention in force.
 
     Raises:
         DomainError: INVALID_FIELD, AGGREGATE_NOT_ALLOWED.
     """
     complete = _with_defaults(changes, current)
     given = {field for field, value in changes.items() if value is not None}
-    if violations := [*problems, *_violations(replace(current, **complete), current, given)]:
+    after = replace(current, **complete)
+    if violations := [*problems, *_violations(after, current, given), *_retention_violations(after, given, rules)]:
         raise invalid(violations)
     return complete
 
@@ -165,6 +175,27 @@ def _violations(after: MetricDescriptor, current: MetricDescriptor, given: Colle
     )
     if "part_combination" in given:
         refuse("part_combination", _combination_problem(after.part_combination, after.value_type))
+    return found
+
+
+def _retention_violations(after: MetricDescriptor, given: Set[str], rules: RetentionRules) -> list[Violation]:
+    """Returns what is wrong with the limits of a metric's retention, alone and beside those of its kind."""
+    days: dict[str, int | None] = {}
+    found: list[Violation] = []
+    for field in ("sample_retention", "summary_retention"):
+        micros = getattr(after, field)
+        days[field], rest = (None, 0) if micros is None else divmod(micros, MICROS_PER_DAY)
+        if micros is not None and (rest or not 1 <= micros // MICROS_PER_DAY <= MAX_DAYS):
+            actual = f"{micros / MICROS_PER_DAY:.9g} days"
+            found.append(_violation(field, f"must be whole days from 1 to {MAX_DAYS:,}, is {actual}"))
+    if not found and not given.isdisjoint({*days, "kind"}):
+        problem = rules.joined(after.kind, days["sample_retention"], days["summary_retention"]).problem()
+        if problem:
+            by_kind = "" if None not in days.values() else f" (the setting for kind {after.kind.name} counted)"
+            at_fault = "summary_retention" if "summary_retention" in given else "sample_retention"
+            if "sample_retention" not in given and "summary_retention" not in given:
+                at_fault = "kind"
+            found.append(_violation(at_fault, f"summary_retention {problem}{by_kind}"))
     return found
 
 

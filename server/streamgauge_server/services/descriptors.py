@@ -10,6 +10,7 @@ from streamgauge_server.model.clock import MICROS_PER_SECOND, Clock
 from streamgauge_server.model.entities import READ_SCOPE, WRITE_SCOPE, Caller, MetricDescriptor
 from streamgauge_server.model.errors import DomainError, Reason, Violation
 from streamgauge_server.model.limits import Limits
+from streamgauge_server.model.retention import EVERYTHING, RetentionRules
 from streamgauge_server.model.values import SubjectKind, ValueType, default_kind, first_type
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptor_rules import checked_changes, declared_descriptor
@@ -35,7 +36,9 @@ class Descriptors:
     Keeps what it has seen per tenant and kind of subject; a miss always asks the store.
     """
 
-    def __init__(self, store: Store, clock: Clock, limits: Limits) -> None:
+    def __init__(self, store: Store, clock: Clock, limits: Limits, retention: RetentionRules = EVERYTHING) -> None:
+        self.retention = retention
+        """How long observations are kept of metrics that do not say otherwise."""
         self._store = store
         self._clock = clock
         self._limits = limits
@@ -165,10 +168,10 @@ class Descriptors:
             if current is None:
                 if etag or not allow_missing:  # an etag is that of a descriptor which was there
                     raise metric_not_found(kind, metric)
-                declared = declared_descriptor(kind, metric, changes, problems)
+                declared = declared_descriptor(kind, metric, changes, problems, self.retention)
                 stored = await store.declare(tenant, declared, limits=self._limits)
             else:
-                checked = checked_changes(changes, current, problems)
+                checked = checked_changes(changes, current, problems, self.retention)
                 try:
                     stored = await store.update(tenant, kind, metric, checked, etag=etag or current.etag)
                 except DomainError as error:

@@ -1,4 +1,7 @@
-"""Importing frames: the columnar way in. Frames are checked, typed and encoded off the event loop, commits overlap."""
+"""Importing frames: the columnar way in. Frames are checked and typed as they come, merged and encoded in threads.
+
+While one batch is encoded and another one committed, the next one is read.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
-from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.clock import MICROS_PER_DAY, Clock
 from streamgauge_server.model.entities import WRITE_SCOPE, Caller
 from streamgauge_server.model.errors import DomainError, Reason, invalid_field
 from streamgauge_server.model.limits import Limits
@@ -19,6 +22,13 @@ from streamgauge_server.model.values import first_type
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.frame_input import FrameInput, check_frame, typed_columns
+from streamgauge_server.services.import_buffer import (
+    AcceptedFrame,
+    Encoded,
+    ImportBuffer,
+    SubjectFrames,
+    encode_subject,
+)
 from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.services.subject_registry import SubjectRegistry
 from streamgauge_server.services.write_checks import (
@@ -30,13 +40,14 @@ from streamgauge_server.services.write_checks import (
 from streamgauge_server.storage.blocks import SubjectGone, SubjectWrite
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
-from streamgauge_server.timeseries.block import Block, encode_days
 from streamgauge_server.timeseries.frame import UNKNOWN_START, Frame, build_frame
 
-_IN_FLIGHT = 4
-"""Messages of one stream that may wait for their commit at a time."""
+_IN_FLIGHT = 3
+"""Batches of one stream that may wait for their encoding and commit at a time."""
 _OFF_LOOP_SAMPLES = 2_000
-"""Frames with more samples are encoded in a thread, so that other calls do not wait for them."""
+"""Batches with more samples are encoded in a thread, so that other calls do not wait for them."""
+_LINGER = 1.0
+"""Seconds that frames wait for others of their day when a stream pauses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +59,6 @@ class ImportOutcome:
     samples: int
     errors: Sequence[ItemError]
     errors_truncated: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A checked frame on its way to the store; `index` counts from the beginning of the stream."""
-
-    index: int
-    key: SubjectKey
-    frame: Frame
-    blocks: Sequence[Block]
-    samples: int
 
 
 class MetricsImporter:
@@ -84,7 +84,12 @@ class ImportSession:
     def __init__(self, importer: MetricsImporter, caller: Caller) -> None:
         self._importer = importer
         self._caller = caller
-        self._commits: deque[asyncio.Task[None]] = deque()
+        self._buffer = ImportBuffer()
+        self._turn = asyncio.Lock()
+        self._pause: asyncio.TimerHandle | None = None
+        self._saving: deque[asyncio.Task[None]] = deque()
+        self._submitted = asyncio.Event()  # of the last batch
+        self._submitted.set()
         self._frames = 0
         self._rejected = 0
         self._samples = 0
@@ -97,9 +102,10 @@ class ImportSession:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for commit in self._commits:
-            commit.cancel()
-        await asyncio.gather(*self._commits, return_exceptions=True)
+        self._stop_waiting()
+        for saving in self._saving:
+            saving.cancel()
+        await asyncio.gather(*self._saving, return_exceptions=True)
 
     async def add(self, frames: Sequence[FrameInput]) -> None:
         """Takes one message. Returns when it may be followed by the next, not when it is durable.
@@ -110,30 +116,69 @@ class ImportSession:
         """
         if not frames:
             raise invalid_field("frames", "must have at least 1 entry, has 0")
+        async with self._turn:
+            self._stop_waiting()
+            await self._take(frames)
+            self._save(self._buffer.take_due())
+            if self._buffer:
+                self._pause = asyncio.get_running_loop().call_later(_LINGER, self._on_pause)
+        while len(self._saving) > _IN_FLIGHT or (self._saving and self._saving[0].done()):
+            await self._saving.popleft()
+
+    async def finish(self) -> ImportOutcome:
+        """Waits until everything accepted is durable and returns the counts."""
+        self._stop_waiting()
+        await self._save_all()
+        while self._saving:
+            await self._saving.popleft()
+        return ImportOutcome(
+            self._frames - self._rejected, self._rejected, self._samples, self._errors, self._errors_truncated
+        )
+
+    async def _take(self, frames: Sequence[FrameInput]) -> None:
+        """Checks the frames of a message and buffers those that are accepted."""
         refusals = Refusals()
         checked = self._checked(frames, refusals)
         self._frames += len(frames)
         await self._refuse_unknown([(index, key) for index, key, _ in checked], refusals)
-        ready = [
-            await self._ready(index, key, frame, typed)
-            for index, key, frame in checked
-            if index not in refusals.items and (typed := await self._typed(index, key, frame, refusals)) is not None
-        ]
+        today = self._importer.clock.now() // MICROS_PER_DAY
+        for index, key, given in checked:
+            if index not in refusals.items and (typed := await self._typed(index, key, given, refusals)) is not None:
+                samples = given.samples()
+                self._samples += samples
+                self._buffer.add(AcceptedFrame(index, key, typed, samples), today)
         self._settle(refusals)
-        if ready:
-            # The ids are found here and not in the task, so that messages are appended in the order of the stream.
-            ids = await self._ids(ready)
-            self._commits.append(asyncio.create_task(self._commit(ready, ids)))
-        while len(self._commits) > _IN_FLIGHT or (self._commits and self._commits[0].done()):
-            await self._commits.popleft()
 
-    async def finish(self) -> ImportOutcome:
-        """Waits until everything accepted is durable and returns the counts."""
-        while self._commits:
-            await self._commits.popleft()
-        return ImportOutcome(
-            self._frames - self._rejected, self._rejected, self._samples, self._errors, self._errors_truncated
-        )
+    def _stop_waiting(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+
+    def _on_pause(self) -> None:
+        """The stream has paused: what it has sent does not wait for more."""
+        self._saving.append(asyncio.create_task(self._save_all()))
+
+    async def _save_all(self) -> None:
+        async with self._turn:
+            self._save(self._buffer.take_all())
+
+    def _save(self, due: Sequence[SubjectFrames]) -> None:
+        """Begins to store a batch, after those before it."""
+        if due:
+            before, self._submitted = self._submitted, asyncio.Event()
+            self._saving.append(asyncio.create_task(self._stored(due, before, self._submitted)))
+
+    async def _stored(self, due: Sequence[SubjectFrames], before: asyncio.Event, submitted: asyncio.Event) -> None:
+        """Encodes a batch and returns when it is durable. It is handed to the store after the batch before it."""
+        try:
+            heavy = sum(frames.samples for frames in due) > _OFF_LOOP_SAMPLES
+            encoded = await off_loop(lambda: [encode_subject(frames) for frames in due], heavy=heavy)
+            await before.wait()
+            ids = await self._ids(encoded)
+            commit = asyncio.create_task(self._commit(encoded, ids))
+        finally:
+            submitted.set()
+        await commit
 
     def _settle(self, refusals: Refusals) -> None:
         """Counts what was refused and keeps the first errors."""
@@ -191,36 +236,31 @@ class ImportSession:
         start = UNKNOWN_START if frame.start_time is None else frame.start_time
         return build_frame(frame.times.astype(np.int64), np.full(rows, start, dtype=np.int64), typed)
 
-    async def _ready(self, index: int, key: SubjectKey, frame: FrameInput, typed: Frame) -> _Ready:
-        samples = frame.samples()
-        blocks = await off_loop(lambda: encode_days(typed), heavy=samples > _OFF_LOOP_SAMPLES)
-        self._samples += samples
-        return _Ready(index, key, typed, blocks, samples)
-
-    async def _ids(self, ready: Sequence[_Ready]) -> dict[SubjectKey, int] | None:
+    async def _ids(self, encoded: Sequence[Encoded]) -> dict[SubjectKey, int] | None:
         """Returns the ids of subjects and parts, creating what is missing; None when one of them was just deleted."""
         try:
-            return await self._importer.subjects.ids(self._caller.tenant, {item.key for item in ready})
+            return await self._importer.subjects.ids(self._caller.tenant, {one.of.key for one in encoded})
         except SubjectGone as gone:
             self._importer.subjects.forget(gone.subject_ids)
             return None
 
-    async def _commit(self, ready: Sequence[_Ready], ids: dict[SubjectKey, int] | None) -> None:
+    async def _commit(self, encoded: Sequence[Encoded], ids: dict[SubjectKey, int] | None) -> None:
         """Appends frames and waits until they are durable."""
-        if ids is not None and await self._append(ready, ids):
+        if ids is not None and await self._append(encoded, ids):
             return
         refusals = Refusals()
-        await self._refuse_unknown([(item.index, item.key) for item in ready], refusals)
+        accepted = [frame for one in encoded for frame in one.of.accepted]
+        await self._refuse_unknown([(frame.index, frame.key) for frame in accepted], refusals)
         self._settle(refusals)
-        self._samples -= sum(item.samples for item in ready if item.index in refusals.items)
-        left = [item for item in ready if item.index not in refusals.items]
+        self._samples -= sum(frame.samples for frame in accepted if frame.index in refusals.items)
+        left = [one for one in encoded if one.of.accepted[0].index not in refusals.items]
         ids = await self._ids(left)
         if ids is None or not await self._append(left, ids):
             raise DomainError(Reason.WRITE_CONFLICT, "a subject was deleted while it was written to; try again")
 
-    async def _append(self, ready: Sequence[_Ready], ids: dict[SubjectKey, int]) -> bool:
+    async def _append(self, encoded: Sequence[Encoded], ids: dict[SubjectKey, int]) -> bool:
         """Tells whether the frames were stored; not so when a subject was deleted."""
-        writes = [SubjectWrite(ids[item.key], list(item.blocks), frame=item.frame) for item in ready if item.blocks]
+        writes = [SubjectWrite(ids[one.of.key], list(one.blocks), frame=one.frame) for one in encoded if one.blocks]
         try:
             if writes:
                 await self._importer.store.blocks.append(writes)

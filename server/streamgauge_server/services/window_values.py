@@ -173,8 +173,36 @@ def _column(
     several = len({stats.type for stats, _ in parts}) > 1
     sample_type = ValueType.DOUBLE if several else parts[0][0].type
     value_type = _type_of(sample_type, reading.aggregate)
+    stats, stands = parts[0]
+    if len(parts) == 1 and stands is None and not reading.cumulative:  # nothing to line up with
+        windows = stats.windows
+        values = _values(reading, stats.dense(), seconds[windows])
+    else:
+        windows, values = _over_parts(descriptor, reading, parts, seconds, sample_type)
+    if value_type == ValueType.INT64 and values.dtype != np.int64:
+        fits = all(INT64_MIN <= value <= INT64_MAX for value in values.tolist())
+        value_type = ValueType.INT64 if fits else ValueType.DOUBLE
+        values = values.astype(np.int64 if fits else np.float64)
+    return WindowValues(
+        descriptor,
+        reading.aggregate,
+        value_type,
+        _NO_WINDOWS if len(windows) == len(seconds) else windows,
+        values,
+        sample_type,
+    )
+
+
+def _over_parts(
+    descriptor: MetricDescriptor,
+    reading: Reading,
+    parts: Sequence[tuple[WindowStats, Bools | None]],
+    seconds: NDArray[np.float64],
+    sample_type: ValueType,
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Returns the windows that have a value, and the values, combined over parts."""
     read = [_read(reading, stats, stands, seconds) for stats, stands in parts]
-    if several and value_type == ValueType.DOUBLE:
+    if _type_of(sample_type, reading.aggregate) == ValueType.DOUBLE:
         read = [replace(part, values=part.values.astype(np.float64, copy=False)) for part in read]
     combined = read[0]
     if len(read) > 1:
@@ -184,20 +212,7 @@ def _column(
     present = combined.present
     if reading.cumulative:  # a total that merely lasts is no reading: only windows with a sample answer
         present = present & np.logical_or.reduce([stats.present[1:] for stats, _ in parts])
-    values = combined.values[present]
-    if value_type == ValueType.INT64 and values.dtype != np.int64:
-        fits = all(INT64_MIN <= value <= INT64_MAX for value in values.tolist())
-        value_type = ValueType.INT64 if fits else ValueType.DOUBLE
-        values = values.astype(np.int64 if fits else np.float64)
-    windows = np.flatnonzero(present)
-    return WindowValues(
-        descriptor,
-        reading.aggregate,
-        value_type,
-        _NO_WINDOWS if len(windows) == len(present) else windows,
-        values,
-        sample_type,
-    )
+    return np.flatnonzero(present), combined.values[present]
 
 
 _NO_WINDOWS = np.empty(0, dtype=np.int64)
@@ -216,14 +231,15 @@ def _type_of(sample_type: ValueType, aggregate: Aggregate) -> ValueType:
 def _read(reading: Reading, stats: WindowStats, stands: Bools | None, seconds: NDArray[np.float64]) -> _Part:
     if reading.cumulative:
         return _cumulative(stats)
-    present = stats.present if stands is None else stands
+    return _Part(_values(reading, stats, seconds), stats.present if stands is None else stands, stats.last_time)
+
+
+def _values(reading: Reading, stats: WindowStats, seconds: NDArray[np.float64]) -> NDArray[Any]:
     if reading.aggregate == Aggregate.AVG:
-        values = stats.sum.astype(np.float64) / np.maximum(stats.count, 1)
-    elif reading.aggregate == Aggregate.RATE:
-        values = stats.increase.astype(np.float64) / seconds
-    else:
-        values = getattr(stats, reading.aggregate.name.lower())
-    return _Part(values, present, stats.last_time)
+        return np.asarray(stats.sum.astype(np.float64) / np.maximum(stats.count, 1))
+    if reading.aggregate == Aggregate.RATE:
+        return np.asarray(stats.increase.astype(np.float64) / seconds)
+    return np.asarray(getattr(stats, reading.aggregate.name.lower()))
 
 
 def _cumulative(stats: WindowStats) -> _Part:

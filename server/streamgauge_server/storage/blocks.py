@@ -79,6 +79,11 @@ class Blocks:
         """
         return await self._commits.submit(Append(writes, request))
 
+    @property
+    def appends_waiting(self) -> int:
+        """How many appends of this process wait for their transaction to begin."""
+        return self._commits.waiting
+
     async def find_request(self, tenant: str, request_id: str) -> RequestRecord | None:
         """Returns the record of an idempotency key that was used in the last 24 hours, or None.
 
@@ -147,7 +152,25 @@ class Blocks:
         """
         found: dict[int, bytes] = {}
         for batch in batches(keys):
-            found.update(await self._database.block_data(batch))
+            found |= {seq: data for seq, _, _, _, data in await self._database.block_data(batch)}
+        return found
+
+    async def load_data_of(self, blocks: Mapping[int, Sequence[StoredBlock]]) -> dict[int, bytes]:
+        """Returns the data of blocks that were loaded, given by subject id, by seq.
+
+        Missing are those that have gone or changed since: they were deleted, corrected, or folded with others. What was
+        loaded of their subjects is then no longer of one moment, and has to be loaded again as a whole.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        loaded = {
+            block.seq: (block.rows, block.first_time, block.last_time) for held in blocks.values() for block in held
+        }
+        found: dict[int, bytes] = {}
+        for batch in batches((id_, block.day, block.seq) for id_, held in blocks.items() for block in held):
+            rows = await self._database.block_data(batch)
+            found |= {seq: data for seq, *extent, data in rows if tuple(extent) == loaded[seq]}
         return found
 
     async def days_before(

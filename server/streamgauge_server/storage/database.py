@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import ColumnElement, Connection, Table
 
 from streamgauge_server.storage.block_selection import BlockSelection
+from streamgauge_server.storage.commit_signal import CommitSignal
 from streamgauge_server.storage.records import Append, Outcome
 from streamgauge_server.storage.urls import Engine, StoreUrl
 from streamgauge_server.timeseries.query import StoredBlock
@@ -20,6 +21,8 @@ LatestTuple = tuple[str, int, str, str, int, int, bytes]
 """Tenant, kind, name, part, subject id, version, encoded samples."""
 BlockKey = tuple[int, int, int]
 """Subject id, day, seq."""
+BlockDataTuple = tuple[int, int, int, int, bytes]
+"""Seq, rows, first and last moment, data."""
 SubjectDay = tuple[int, int]
 """Subject id, day."""
 DayBlockTuple = tuple[int, int, int, int, int, str | None, bytes]
@@ -38,6 +41,8 @@ class Database(Protocol):
     """
 
     engine: Engine
+    committed: CommitSignal
+    """Fires after every commit of this process."""
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Runs a function that only reads. Each of its statements sees what is committed when it starts."""
@@ -85,8 +90,8 @@ class Database(Protocol):
         """Returns the blocks of a selection with their subject ids, in one statement."""
         ...
 
-    async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
-        """Returns seq and data of those blocks that exist, in one statement."""
+    async def block_data(self, keys: Collection[BlockKey]) -> Sequence[BlockDataTuple]:
+        """Returns the data of those blocks that exist, in one statement."""
         ...
 
     def blocks_of_days(
@@ -104,6 +109,25 @@ class Database(Protocol):
         """Returns the days on which subjects have blocks and how many bytes of data: (subject, day, bytes).
 
         Of each subject the newest such day up to its last one, and those of the `days` - 1 days before it.
+        """
+        ...
+
+    def block_seals(self, connection: Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+        """Returns seq and the seal of the data of those blocks that exist and have all their samples.
+
+        In one statement, as part of the transaction of a function that `write` runs; so does `remove_blocks`.
+        """
+        ...
+
+    def remove_blocks(self, connection: Connection, keys: Collection[BlockKey]) -> None:
+        """Deletes blocks."""
+        ...
+
+    async def hear(self, listener: Callable[[], None]) -> None:
+        """Calls a listener soon after commits of other processes, until it is cancelled.
+
+        It is only a hint: nobody tells of commits while the connection is lost. An engine that has no way to tell
+        returns at once.
         """
         ...
 

@@ -23,12 +23,13 @@ def load_days(
     Round by round in the order of the days, which are asked for only as far as their round has come; within a round by
     (subject, day, seq). Each round is one statement.
     """
-    for of_round in _rounds(days):
+    for of_round in rounds(days):
         rows = database.blocks_of_days(connection, of_round, start, end)
         yield {day: list(blocks) for day, blocks in groupby(rows, lambda row: (row[0], row[1]))}
 
 
-def _rounds(days: Iterable[tuple[int, int, int]]) -> Iterator[list[SubjectDay]]:
+def rounds(days: Iterable[tuple[int, int, int]]) -> Iterator[list[SubjectDay]]:
+    """Yields days, given as (subject, day, bytes of data), in their order, as many at once as fit into memory."""
     of_round: list[SubjectDay] = []
     room = BYTES_AT_ONCE
     for subject_id, day, size in days:

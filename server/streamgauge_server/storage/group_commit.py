@@ -73,6 +73,11 @@ class GroupCommit:
             raise outcome
         return outcome
 
+    @property
+    def waiting(self) -> int:
+        """How many appends wait for the next transaction."""
+        return len(self._waiting) + len(self._held_back)
+
     async def close(self) -> None:
         """Refuses new appends, commits those that wait, and stops."""
         self._closing = True

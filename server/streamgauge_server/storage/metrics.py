@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, tuple_, update
 
-from streamgauge_server.model.clock import Clock
+from streamgauge_server.model.clock import MICROS_PER_DAY, Clock
 from streamgauge_server.model.entities import DESCRIPTOR_CHANGEABLE, MetricDescriptor
 from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.model.job_catalog import JOB_METRICS
@@ -56,6 +56,8 @@ _COLUMNS = (
     tables.metrics.c.min_value,
     tables.metrics.c.max_value,
     tables.metrics.c.direction,
+    tables.metrics.c.sample_days,
+    tables.metrics.c.summary_days,
     tables.metrics.c.built_in,
     tables.metrics.c.revision,
     tables.metrics.c.create_time,
@@ -203,7 +205,7 @@ class Metrics:
             t = tables.metrics
             current = _get(connection, tenant, kind, metric, lock=True)
             check_etag(descriptor_name(kind, metric), current.etag, etag)
-            values = {_column(field): _stored(value) for field, value in changes.items()}
+            values = _values(changes)
             connection.execute(
                 update(t).where(t.c.id == current.id).values(**values, revision=t.c.revision + 1, update_time=now)
             )
@@ -287,7 +289,7 @@ def _insert(connection: Connection, tenant: str, new: Sequence[MetricDescriptor]
             "kind": int(descriptor.kind_of_subject),
             "name": descriptor.metric,
             "built_in": descriptor.built_in,
-            **{_column(field): _stored(getattr(descriptor, field)) for field in DESCRIPTOR_CHANGEABLE},
+            **_values({field: getattr(descriptor, field) for field in DESCRIPTOR_CHANGEABLE}),
             **shared,
         }
         for descriptor in new
@@ -343,6 +345,8 @@ def _descriptor(row: tables.AnyRow) -> MetricDescriptor:
         min_value=row.min_value,
         max_value=row.max_value,
         direction=Direction(row.direction),
+        sample_retention=None if row.sample_days is None else row.sample_days * MICROS_PER_DAY,
+        summary_retention=None if row.summary_days is None else row.summary_days * MICROS_PER_DAY,
         built_in=row.built_in,
         etag=etag_of(row.id, row.revision),
         create_time=row.create_time,
@@ -350,8 +354,17 @@ def _descriptor(row: tables.AnyRow) -> MetricDescriptor:
     )
 
 
-def _column(field: str) -> str:
-    return "metric_kind" if field == "kind" else field
+_COLUMN_OF = {"kind": "metric_kind", "sample_retention": "sample_days", "summary_retention": "summary_days"}
+"""Columns that are not called as their fields."""
+_IN_DAYS = frozenset({"sample_retention", "summary_retention"})
+
+
+def _values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields of a descriptor by column, as they are stored."""
+    return {
+        _COLUMN_OF.get(field, field): value // MICROS_PER_DAY if field in _IN_DAYS and value else _stored(value)
+        for field, value in fields.items()
+    }
 
 
 def _stored(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from functools import lru_cache
 from importlib import resources
@@ -10,8 +11,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
+from streamgauge_server.storage import tables
 from streamgauge_server.storage.database import run_once
 from streamgauge_server.storage.urls import parse_url
 
@@ -67,6 +69,11 @@ def create_in_memory(connection: Connection) -> None:
     for statement in _schema:
         connection.exec_driver_sql(statement)
     connection.exec_driver_sql("INSERT INTO alembic_version (version_num) VALUES (?)", (head_revision(),))
+    connection.execute(
+        insert(tables.block_log).values(
+            id=1, store_id=secrets.token_hex(16), folded_position=0, discovered_position=0, discovered_seq=0
+        )
+    )
 
 
 async def migrate(url: str, revision: str = "head") -> None:

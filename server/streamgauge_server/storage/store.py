@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from streamgauge_server.model.clock import Clock
 from streamgauge_server.storage.assets import Assets
 from streamgauge_server.storage.blocks import Blocks
+from streamgauge_server.storage.change_log import ChangeLog
 from streamgauge_server.storage.collector_leases import Collectors
+from streamgauge_server.storage.compaction import Compactions
 from streamgauge_server.storage.corrections import Corrections
 from streamgauge_server.storage.database import Database, open_database
 from streamgauge_server.storage.figures import FigureStore
@@ -21,7 +23,9 @@ from streamgauge_server.storage.jobs import Jobs
 from streamgauge_server.storage.metric_types import MetricTypes
 from streamgauge_server.storage.metrics import Metrics
 from streamgauge_server.storage.migrate import create_in_memory, current_revision, head_revision
+from streamgauge_server.storage.positions import Positions
 from streamgauge_server.storage.sources import Sources
+from streamgauge_server.storage.subject_days import SubjectDays
 from streamgauge_server.storage.subjects import Subjects
 from streamgauge_server.storage.tokens import Tokens
 from streamgauge_server.storage.urls import Engine, parse_url
@@ -60,6 +64,7 @@ class Store:
         self._database = database
         self.engine: Engine = database.engine
         self.subjects = Subjects(database, clock)
+        self.subject_days = SubjectDays(database)
         self.sources = Sources(database, clock)
         self.assets = Assets(database, clock)
         self.jobs = Jobs(database, clock)
@@ -73,6 +78,9 @@ class Store:
         self.collectors = Collectors(database, clock)
         self.metrics = Metrics(database, clock)
         self.blocks = Blocks(database, clock)
+        self.change_log = ChangeLog(database)
+        self.positions = Positions(database, clock)
+        self.compactions = Compactions(database, clock)
         self.corrections = Corrections(database)
         self.tokens = Tokens(database, clock)
         self.integrity = Integrity(database)
@@ -82,7 +90,7 @@ class Store:
         """Opens the store at a URL: `sqlite:///path`, `sqlite://:memory:` or `postgresql://...` (see `urls.parse_url`).
 
         A store in memory is migrated here, any other must have been (`migrate.migrate`), by this version or a newer
-        one. `pool_size` is how many reads run at the same time; PostgreSQL needs four connections more.
+        one. `pool_size` is how many reads run at the same time; PostgreSQL needs five more, and one to listen.
 
         Raises:
             ValueError: the URL is malformed or names an engine that is not supported, or `pool_size` is below 1.

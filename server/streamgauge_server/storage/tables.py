@@ -28,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -448,6 +449,9 @@ metrics = Table(
     Column("min_value", Double, nullable=True),
     Column("max_value", Double, nullable=True),
     Column("direction", SmallInteger, nullable=False, server_default=text("0")),
+    # After how many days samples and summaries go; null where the setting for the kind of metric holds.
+    Column("sample_days", Integer, nullable=True),
+    Column("summary_days", Integer, nullable=True),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("tenant", "kind", "name"),
     comment="The descriptors. Blocks refer to their ids, which are never given twice.",
@@ -468,6 +472,12 @@ blocks = Table(
     Column("hour_summary", LargeBinary, nullable=True),
     Column("data", LargeBinary, nullable=False),
     Column("run_id", Name, nullable=True),
+    # The transaction that inserted the row, 0 for those before there was the column. PostgreSQL alone has it, and the
+    # default: the row ids of SQLite rise in the order of commits.
+    Column("transaction_id", BigInteger, nullable=True, server_default=text("pg_current_xact_id()::text::bigint")),
+    # Retention took its samples: the summaries are all there is, `rows` is 0 and `data` empty. A subject and day have
+    # one such block at most; what was folded into it came from any of the runs.
+    Column("reduced", Boolean, nullable=False, server_default=false()),
     # SQLite: the row id itself, never given twice, with the index below. PostgreSQL: the index alone, as the key, which
     # begins with the subject so that the table can be distributed by it.
     PrimaryKeyConstraint("seq").ddl_if(dialect="sqlite"),
@@ -479,8 +489,51 @@ blocks = Table(
         sqlite_where=text("run_id IS NOT NULL"),
         postgresql_where=text("run_id IS NOT NULL"),
     ),
+    Index(
+        None,
+        "transaction_id",
+        "seq",
+        sqlite_where=text("transaction_id IS NOT NULL"),
+        postgresql_where=text("transaction_id IS NOT NULL"),
+    ),
     comment="The observations. Of blocks of one subject that overlap, the one with the higher seq wins.",
     sqlite_autoincrement=True,
+)
+
+block_log = Table(
+    "block_log",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    # Random: a cursor of another store is told apart.
+    Column("store_id", Name, nullable=False),
+    # What was folded, and so may be hidden from a watcher, lies at or below this position.
+    Column("folded_position", BigInteger, nullable=False),
+    # As far as this block the days to compact were looked for.
+    Column("discovered_position", BigInteger, nullable=False),
+    Column("discovered_seq", BigInteger, nullable=False),
+    comment="One row about the blocks in the order of their commits.",
+)
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("age", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    comment="Which position was final when; `age` is how long, in all, servers have been running.",
+)
+
+compactions = Table(
+    "compactions",
+    metadata,
+    _subject_column(autoincrement=False),
+    Column("day", Integer, nullable=False, autoincrement=False),
+    Column("due_time", BigInteger, nullable=False),
+    # Data came late to a day that was folded: they are collected until then.
+    Column("late", Boolean, nullable=False),
+    PrimaryKeyConstraint("subject_id", "day"),
+    Index(None, "due_time"),
+    comment="The days of subjects whose blocks are to be folded, and when to look at them.",
 )
 
 latest = Table(

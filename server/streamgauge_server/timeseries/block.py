@@ -15,6 +15,7 @@ from typing import NamedTuple
 from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR
 from streamgauge_server.model.values import Scalar
 from streamgauge_server.timeseries.block_reading import decode as decode
+from streamgauge_server.timeseries.block_reading import decode_each as decode_each
 from streamgauge_server.timeseries.block_reading import decode_many as decode_many
 from streamgauge_server.timeseries.block_reading import metrics_of as metrics_of
 from streamgauge_server.timeseries.block_writing import frame_content, row_content

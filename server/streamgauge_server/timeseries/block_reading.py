@@ -83,6 +83,29 @@ def decode_many(
     return merged if spans is None else within(merged, spans)
 
 
+def decode_each(blocks: Sequence[bytes]) -> list[Frame]:
+    """Returns the frames of several blocks, in their order.
+
+    Equals `decode` of each, but reads small blocks of the same schema as one message. Raises BlockCorrupt.
+    """
+    contents = [unseal(data) for data in blocks]
+    frames: dict[int, Frame] = {}
+    alike: dict[bytes, list[int]] = {}
+    for place, content in enumerate(contents):
+        if key := _plain_schema(content):
+            alike.setdefault(key, []).append(place)
+        else:
+            frames[place] = _read([content], None)
+    for places in alike.values():
+        together = _read([contents[place] for place in places], None)
+        rows = len(together.times) // len(places)
+        for number, place in enumerate(places):
+            here = slice(number * rows, (number + 1) * rows)
+            columns = {metric: Column(held.type, held.values[here]) for metric, held in together.columns.items()}
+            frames[place] = Frame(together.times[here], together.starts[here], columns)
+    return [frames[place] for place in range(len(blocks))]
+
+
 def _plain_schema(content: bytes) -> bytes:
     """Returns the prefix of blocks that can be read together with this one, empty where none can."""
     prefix = schema_prefix(content)

@@ -135,6 +135,8 @@ def merge(frames: Sequence[Frame]) -> Frame:
 
 def lay_end_to_end(frames: Sequence[Frame]) -> tuple[Ints, Ints, dict[int, Column]]:
     """Returns moments, start times and columns of the rows of several frames, one frame after the other."""
+    if len(frames) == 1:
+        return frames[0].times, frames[0].starts, dict(frames[0].columns)
     rows = sum(len(frame.times) for frame in frames)
     times = np.concatenate([frame.times for frame in frames]) if frames else np.empty(0, np.int64)
     starts = np.concatenate([frame.starts for frame in frames]) if frames else np.empty(0, np.int64)

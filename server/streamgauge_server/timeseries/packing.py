@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
-from pcodec import ChunkConfig, standalone
+from pcodec import ChunkConfig, DeltaSpec, standalone
 
 from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.frame import Bools, Ints, Values
 
-_PCODEC = ChunkConfig(compression_level=0)  # higher levels cost three times as much and save a tenth
+# Level 0 costs half of it and takes half as much again; level 8 costs twice as much and saves a fortieth.
+_LEVEL = 5
+_ANY = ChunkConfig(compression_level=_LEVEL)
+# What a counter grows by changes slowly over a day: the second differences are smaller than the first.
+_COUNTER = ChunkConfig(compression_level=_LEVEL, delta_spec=DeltaSpec.try_consecutive(2))
+_MAX_FALLS = 1 / 32
 _PLAIN, _ZSTD = b"\x00", b"\x01"
 _SQUEEZE_FROM = 48  # bytes; below, a zstd frame's own overhead eats the gain
 _MAX_SQUEEZED = 1 << 28
@@ -45,7 +50,9 @@ _compressors = _Compressors()
 
 def pack_numbers(values: Values) -> bytes:
     """Returns an int64 or float64 array compressed without loss, down to the bits of -0.0."""
-    packed: bytes = standalone.simple_compress(np.ascontiguousarray(values), _PCODEC)
+    numbers = np.ascontiguousarray(values)
+    falls = np.count_nonzero(numbers[1:] < numbers[:-1])
+    packed: bytes = standalone.simple_compress(numbers, _COUNTER if falls <= len(numbers) * _MAX_FALLS else _ANY)
     return packed
 
 

@@ -4,6 +4,9 @@ The rule: a block that lies inside the range and one window, and overlaps no oth
 summary of the day. Otherwise an hour is answered by the summaries of hours of its blocks, unless the range or a window
 cuts their samples, or two of them overlap: then by merged samples. So a summary can never disagree with samples that
 overwrite it, and late data needs no invalidation.
+
+Where retention took samples, summaries are all there is (`reduced_days`). So they are where samples are damaged and
+no other block holds the hour (`damage.set_aside`): such a block has rows and empty data.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ from streamgauge_server.model.clock import MICROS_PER_HOUR
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
 from streamgauge_server.timeseries import number_table, text_table
 from streamgauge_server.timeseries.block import decode_many, metrics_of
+from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.frame import UNKNOWN_START, Ints
 from streamgauge_server.timeseries.number_table import Cell, NumberTable
+from streamgauge_server.timeseries.reduced_days import begun_within, read_reduced
 from streamgauge_server.timeseries.samples import changes
 from streamgauge_server.timeseries.summary import Summary, decode_summaries, summarise
 from streamgauge_server.timeseries.text_table import TextTable
@@ -34,8 +39,9 @@ _ALL_HOURS = (1 << 24) - 1
 class StoredBlock:
     """A row of the table `blocks`, see `block.Block`; `data` is None while it is not loaded.
 
-    `seq` orders the blocks of a subject: where samples repeat, the block with the higher one wins. Not frozen, because
-    there are thousands in an answer and frozen instances take three times as long to make.
+    `seq` orders the blocks of a subject: where samples repeat, the block with the higher one wins. A block of no rows
+    is a reduced one (`reduction`), whose samples are gone and whose summaries are left. Not frozen, because there are
+    thousands in an answer and frozen instances take three times as long to make.
     """
 
     seq: int
@@ -91,7 +97,11 @@ def aggregate(
     """
     start, end, bounds = _asked(start, end, bounds, since)
     plan = _plan(blocks, start, end, bounds)
-    pieces = _pieces(plan, bounds, None if metrics is None else frozenset(metrics))
+    wanted = None if metrics is None else frozenset(metrics)
+    if lost := read_reduced(blocks, plan.days_held, plan.low, plan.high, bounds, wanted):
+        pieces = [*lost.pieces, *lost.without_closed(_pieces(plan, bounds, wanted, lost.metrics))]
+    else:
+        pieces = _pieces(plan, bounds, wanted)
     edges = np.array(bounds, np.int64)
     numbers = number_table.join([piece.numbers for piece in pieces])
     windows = np.searchsorted(edges, numbers[Cell.FIRST_TIME], side="right") - 1
@@ -118,15 +128,18 @@ def _asked(start: int, end: int, bounds: Sequence[int], since: int | None) -> tu
 def metrics_in(blocks: Iterable[StoredBlock]) -> set[int]:
     """Returns the metrics that blocks have samples of, as far as their data or summary of the day are loaded.
 
-    Raises BlockCorrupt.
+    Damaged blocks have none.
     """
     found: set[int] = set()
     for block in blocks:
-        if block.data is not None:
-            found.update(metrics_of(block.data))
-        elif block.day_summary is not None:
-            summary = decode_summaries([block.day_summary])
-            found.update(summary.numbers[Cell.METRIC].tolist(), summary.texts.metrics.tolist())
+        try:
+            if block.data:  # of a reduced one there are none
+                found.update(metrics_of(block.data))
+            elif block.day_summary is not None:
+                summary = decode_summaries([block.day_summary])
+                found.update(summary.numbers[Cell.METRIC].tolist(), summary.texts.metrics.tolist())
+        except BlockCorrupt:
+            continue  # whoever answers with it finds out, and tells
     return found
 
 
@@ -204,6 +217,8 @@ class _Plan:
     """Blocks whose samples are read, in the order in which later ones win."""
     sampled_hours: list[int] = field(default_factory=list)
     """The hours that are answered by samples, counted from 1970."""
+    days_held: Collection[int] = ()
+    """The days of which blocks with samples are in the range."""
 
 
 def _plan(blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[int]) -> _Plan:
@@ -213,8 +228,9 @@ def _plan(blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[
         return plan
     by_day: dict[int, list[StoredBlock]] = {}
     for block in blocks:
-        if block.first_time < high and block.last_time >= low:
+        if block.rows and block.first_time < high and block.last_time >= low:
             by_day.setdefault(block.day, []).append(block)
+    plan.days_held = by_day.keys()
     # Only these cut hours in two: the range's ends and bounds that are not on the hour.
     edges = [low, *bounds[bisect_right(bounds, low) : bisect_right(bounds, high - 1)], high]
     uneven = [edge for edge in edges if edge % MICROS_PER_HOUR]
@@ -301,7 +317,9 @@ def _in_one_window(block: StoredBlock, plan: _Plan, edges: Sequence[int]) -> boo
 
 
 def _cut_hours(block: StoredBlock, day: int, uneven: Sequence[int]) -> int:
-    """Returns the hours of a block that its summary of hours cannot answer."""
+    """Returns the hours of a block that its summary of hours cannot answer; of damaged samples it is all there is."""
+    if block.data == b"":
+        return 0
     if block.hour_summary is None:
         return block.hours
     cut = 0
@@ -321,19 +339,29 @@ def _hours_between(low: int, high: int, first_hour: int) -> int:
     return (1 << end) - (1 << begin) if end > begin else 0
 
 
-def _pieces(plan: _Plan, bounds: Sequence[int], metrics: Collection[int] | None) -> list[Summary]:
-    """Returns summaries of disjoint stretches of time, each inside one window, that make up the answer."""
+def _pieces(
+    plan: _Plan, bounds: Sequence[int], metrics: Collection[int] | None, in_hours: Collection[int] = ()
+) -> list[Summary]:
+    """Returns summaries of disjoint stretches of time, each inside one window, that make up the answer.
+
+    Where samples hold a metric out of `in_hours`, no entry reaches over an hour.
+    """
     pieces: list[Summary] = []
     if plan.days:
         pieces.append(decode_summaries([b.day_summary for b in plan.days if b.day_summary is not None], metrics))
-    entire = [block.hour_summary for block, hours in plan.hours if hours == block.hours and block.hour_summary]
+    intact = [(block, hours) for block, hours in plan.hours if block.data != b""]
+    entire = [block.hour_summary for block, hours in intact if hours == block.hours and block.hour_summary]
     if entire:
         pieces.append(decode_summaries(entire, metrics))
-    for block, hours in plan.hours:
+    for block, hours in intact:
         if hours != block.hours and block.hour_summary is not None:
             pieces.append(_only_hours(decode_summaries([block.hour_summary], metrics), block.day, hours))
+    for block, hours in plan.hours:
+        if block.data == b"" and block.hour_summary is not None:
+            piece = _only_hours(decode_summaries([block.hour_summary], metrics), block.day, hours)
+            pieces.append(begun_within(piece, plan.low, plan.high))
     if plan.sampled:
-        pieces.append(_sampled_piece(plan, bounds, metrics))
+        pieces.append(_sampled_piece(plan, bounds, metrics, in_hours))
     return pieces
 
 
@@ -356,13 +384,15 @@ def _spans(plan: _Plan) -> list[tuple[int, int]]:
     return spans
 
 
-def _sampled_piece(plan: _Plan, bounds: Sequence[int], metrics: Collection[int] | None) -> Summary:
+def _sampled_piece(
+    plan: _Plan, bounds: Sequence[int], metrics: Collection[int] | None, in_hours: Collection[int]
+) -> Summary:
     """Returns the summary of what samples answer, in buckets that summaries of other hours do not reach into."""
     data = [block.data for block in plan.sampled if block.data is not None]
     if len(data) != len(plan.sampled):
         raise ValueError("samples are needed of blocks that are not loaded")
     frame = decode_many(data, metrics, _spans(plan))
     buckets: Ints = np.searchsorted(np.array(bounds, np.int64), frame.times, side="right")
-    if plan.days or plan.hours:
+    if plan.days or plan.hours or not frame.columns.keys().isdisjoint(in_hours):
         buckets = np.cumsum(changes(frame.times // MICROS_PER_HOUR, buckets))
     return summarise(frame, buckets)

@@ -17,6 +17,7 @@ from streamgauge_server.timeseries import number_table, text_table
 from streamgauge_server.timeseries.envelope import CONTRADICTIONS, BlockCorrupt, seal, unseal
 from streamgauge_server.timeseries.frame import Column, Frame, Ints
 from streamgauge_server.timeseries.mixed import typed_by_bucket
+from streamgauge_server.timeseries.number_packing import pack_table, packable, unpack_table
 from streamgauge_server.timeseries.number_table import LINES, Cell, NumberTable
 from streamgauge_server.timeseries.packing import squeeze, text_array, unsqueeze
 from streamgauge_server.timeseries.samples import lay_out
@@ -31,7 +32,7 @@ class Summary:
     texts: TextTable
 
 
-_CELL = np.dtype("<i8")  # zstd alone packs tables to a tenth; transformations before it gain little
+_CELL = np.dtype("<i8")
 _TEXT_LINES = 6
 
 
@@ -68,9 +69,12 @@ def whole(summary: Summary) -> Summary:
 
 def encode_summary(summary: Summary) -> bytes:
     """Returns a summary in its stored form."""
-    message = block_pb2.Summary(
-        entries=summary.numbers.shape[1], numbers=squeeze(summary.numbers.astype(_CELL, copy=False).tobytes())
-    )
+    message = block_pb2.Summary(entries=summary.numbers.shape[1])
+    if packable(summary.numbers):
+        message.packed_numbers, doubles = pack_table(summary.numbers)
+        message.packed_doubles.extend(doubles)
+    else:
+        message.numbers = squeeze(summary.numbers.astype(_CELL, copy=False).tobytes())
     if len(summary.texts.metrics):
         message.text_metrics.extend(np.unique(summary.texts.metrics).tolist())
         message.texts = squeeze(_text_content(summary.texts))
@@ -87,7 +91,7 @@ def decode_summaries(stored: Sequence[bytes], metrics: Collection[int] | None = 
     try:
         for data in stored:
             message = block_pb2.Summary.FromString(unseal(data))
-            numbers.append(_cells(unsqueeze(message.numbers), LINES, message.entries))
+            numbers.append(_numbers(message))
             if message.texts and (metrics is None or not _disjoint(metrics, message.text_metrics)):
                 texts.append(unsqueeze(message.texts))
         text = _text_table(texts) if texts else text_table.EMPTY
@@ -100,6 +104,12 @@ def decode_summaries(stored: Sequence[bytes], metrics: Collection[int] | None = 
 def decode_summary(data: bytes, metrics: Collection[int] | None = None) -> Summary:
     """Returns one stored summary, of some metrics or all. Raises BlockCorrupt."""
     return decode_summaries([data], metrics)
+
+
+def _numbers(message: block_pb2.Summary) -> NumberTable:
+    if message.packed_numbers:
+        return unpack_table(message.entries, message.packed_numbers, message.packed_doubles)
+    return _cells(unsqueeze(message.numbers), LINES, message.entries)
 
 
 def _disjoint(metrics: Collection[int], others: Iterable[int]) -> bool:

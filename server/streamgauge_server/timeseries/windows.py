@@ -50,6 +50,11 @@ class WindowStats:
         return present
 
     @property
+    def windows(self) -> Ints:
+        """The windows that have samples, rising."""
+        return self._windows
+
+    @property
     def count(self) -> Ints:
         """How many samples."""
         return self._spread(self._texts.counts if self._texts is not None else self._cells[Cell.COUNT])
@@ -107,6 +112,12 @@ class WindowStats:
     def resets(self) -> Ints:
         """How many resets the increase bridges."""
         return self._spread(self._cells[Cell.RESETS])
+
+    def dense(self) -> WindowStats:
+        """Returns the statistics over those windows alone that have samples."""
+        size = len(self._windows)
+        table = self._texts if self._texts is not None else self._cells
+        return WindowStats(self.type, size, np.arange(size), table)
 
     def after_first(self) -> WindowStats:
         """Returns the statistics without the first window."""

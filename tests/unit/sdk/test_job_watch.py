@@ -19,7 +19,7 @@ from streamgauge import (
     JobState,
     StreamgaugeError,
     UnavailableError,
-    job_watch,
+    _resuming,
 )
 from streamgauge._retry import backoff
 from streamgauge._service_config import RetryPolicy
@@ -36,8 +36,8 @@ SECOND = timedelta(seconds=1)
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses of milliseconds: what counts here is what is sent after them."""
-    policy = job_watch._POLICY
-    monkeypatch.setattr(job_watch, "_POLICY", RetryPolicy(policy.max_attempts, 0.001, 0.01, 2.0, policy.codes))
+    policy = _resuming._POLICY
+    monkeypatch.setattr(_resuming, "_POLICY", RetryPolicy(policy.max_attempts, 0.001, 0.01, 2.0, policy.codes))
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -194,8 +194,8 @@ async def test_an_error_that_does_not_pass_is_raised(kind: str, told: Any, expec
 async def test_a_connection_that_has_gone_silent_is_given_up_for_a_new_one(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_watch, "_MIN_SILENCE", 0.3)
-    monkeypatch.setattr(job_watch, "_SILENT_HEARTBEATS", 0)
+    monkeypatch.setattr(_resuming, "_MIN_SILENCE", 0.3)
+    monkeypatch.setattr(_resuming, "_SILENT_HEARTBEATS", 0)
     with scripted_server(WatchJobs=script(hangs(message("1")), hangs(message("2", "a")))) as server:
         found, _ = await take(kind, server, 1)
         assert jobs(found) == ["jobs/a"]
@@ -205,8 +205,8 @@ async def test_a_connection_that_has_gone_silent_is_given_up_for_a_new_one(
 async def test_a_consumer_that_takes_its_time_does_not_count_as_silence(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_watch, "_MIN_SILENCE", 0.2)
-    monkeypatch.setattr(job_watch, "_SILENT_HEARTBEATS", 0)
+    monkeypatch.setattr(_resuming, "_MIN_SILENCE", 0.2)
+    monkeypatch.setattr(_resuming, "_SILENT_HEARTBEATS", 0)
     with scripted_server(WatchJobs=script(hangs(message("1", "a"), message("2", "b")))) as server:
         if kind == "sync":
             with Client(server.target) as client, client.jobs.watch() as watch:
@@ -288,7 +288,7 @@ def test_an_abandoned_watch_leaves_no_thread_and_no_call_behind() -> None:
             break
         assert ended.wait(20)
     for thread in threading.enumerate():
-        if thread.name == "streamgauge-watch":
+        if thread.name == "streamgauge-stream":
             thread.join(20)
             assert not thread.is_alive()
 
@@ -298,7 +298,7 @@ def test_pauses_grow_and_begin_anew_after_a_message() -> None:
     course.received(message("1"), 0)
     away = UnavailableError("away", code=Code.UNAVAILABLE)
     pauses = [course.pause(away, 0) for _ in range(20)]
-    low, high = (backoff(job_watch._POLICY, 20, lambda low, high, p=p: (low, high)[p]) for p in (0, 1))  # type: ignore[misc]
+    low, high = (backoff(_resuming._POLICY, 20, lambda low, high, p=p: (low, high)[p]) for p in (0, 1))  # type: ignore[misc]
     assert low <= pauses[-1] <= high
     course.received(message("2"), 0)
     assert course.pause(away, 0) < low

@@ -15,6 +15,7 @@ from streamgauge_server.model.names import SubjectName
 from streamgauge_server.model.values import Scalar, SubjectKind, ValueType
 from streamgauge_server.services import asset_history
 from streamgauge_server.services.asset_history import AssetHistory
+from streamgauge_server.services.compaction import Compactor
 from streamgauge_server.storage.blocks import SubjectWrite
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
@@ -149,18 +150,46 @@ async def test_large_blocks_are_not_loaded_together(store: Store, monkeypatch: p
     assert max(loaded) == 3
 
 
-async def test_a_block_that_is_gone_when_its_data_are_loaded_is_left_out(
+async def test_when_a_block_has_gone_before_its_data_are_loaded_the_rest_is_looked_at_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = await subject(store, "s")
     await store.blocks.append([SubjectWrite(id_, [*encode_days(frame([1], 1, 1)), *encode_days(frame([2], 1, 2))])])
     load_data = store.blocks.load_data
 
-    async def without_the_first(keys: Sequence[tuple[int, int, int]]) -> dict[int, bytes]:
-        return await load_data(keys[1:])
+    async def after_a_deletion(keys: Sequence[tuple[int, int, int]]) -> dict[int, bytes]:
+        monkeypatch.undo()
+        await store.corrections.delete_samples(id_, start=1, end=2, metrics=None, run_id="", validate_only=False)
+        return await load_data(keys)
 
-    monkeypatch.setattr(store.blocks, "load_data", without_the_first)
+    monkeypatch.setattr(store.blocks, "load_data", after_a_deletion)
     assert (await read(store, id_, *EVER, first_blocks=10))[0] == {2: {1: 2}}
+
+
+@pytest.mark.parametrize("first_blocks", [2, 3, 10])
+async def test_blocks_that_are_folded_before_their_data_are_loaded_lose_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, first_blocks: int
+) -> None:
+    id_ = await subject(store, "s")
+    for time in (1, 5, 3, 9, 7, 2):
+        await store.blocks.append([SubjectWrite(id_, encode_days(frame([time], 1, time)))])
+    load_data = store.blocks.load_data
+    clock = FixedClock(2 * MICROS_PER_DAY)
+
+    async def after_compaction(keys: Sequence[tuple[int, int, int]]) -> dict[int, bytes]:
+        monkeypatch.undo()
+        store.compactions._clock = clock
+        done = await Compactor(store, clock, horizon=0).run(_no_pause)
+        assert (done.blocks, done.folded) == (6, 1)
+        return await load_data(keys)
+
+    monkeypatch.setattr(store.blocks, "load_data", after_compaction)
+    found, _ = await read(store, id_, *EVER, first_blocks=first_blocks)
+    assert found == {time: {1: time} for time in (1, 2, 3, 5, 7, 9)}
+
+
+async def _no_pause(seconds: float) -> None:
+    """Goes on at once."""
 
 
 async def test_nothing_is_read_of_an_empty_subject(store: Store) -> None:

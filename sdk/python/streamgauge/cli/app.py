@@ -9,12 +9,14 @@ from streamgauge.cli.assets import assets
 from streamgauge.cli.demo import demo
 from streamgauge.cli.descriptors import descriptors
 from streamgauge.cli.examples import examples
+from streamgauge.cli.files import export, import_
 from streamgauge.cli.job_types import job_types
 from streamgauge.cli.jobs import jobs
 from streamgauge.cli.metric_types import metric_types
 from streamgauge.cli.metrics import latest, query, write
 from streamgauge.cli.server import server
 from streamgauge.cli.sources import sources
+from streamgauge.cli.watching import watch
 
 
 @click.group(
@@ -42,7 +44,22 @@ def app() -> None:
     """
 
 
-for command in (sources, assets, jobs, job_types, metric_types, write, query, latest, descriptors, server, demo):
+for command in (
+    sources,
+    assets,
+    jobs,
+    job_types,
+    metric_types,
+    write,
+    query,
+    latest,
+    watch,
+    descriptors,
+    server,
+    demo,
+    export,
+    import_,
+):
     app.add_command(command)
 
 

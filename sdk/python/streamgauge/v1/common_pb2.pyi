@@ -872,6 +872,8 @@ class MetricDescriptor(_message.Message):
     MIN_VALUE_FIELD_NUMBER: _builtins.int
     MAX_VALUE_FIELD_NUMBER: _builtins.int
     DIRECTION_FIELD_NUMBER: _builtins.int
+    SAMPLE_RETENTION_FIELD_NUMBER: _builtins.int
+    SUMMARY_RETENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name `metricDescriptors/{kind}/{metric}`, for example `metricDescriptors/sources/byteTotal`; `{kind}` is
     the collection name of the subjects. Required in an update.
@@ -930,6 +932,18 @@ class MetricDescriptor(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed."""
 
+    @_builtins.property
+    def sample_retention(self) -> _duration_pb2.Duration:
+        """How long samples are kept, whole days from 1 to 36,500: after that only summaries by hour are left, and a write of an
+        older sample is refused. Optional; the server's setting for the kind when it is not set.
+        """
+
+    @_builtins.property
+    def summary_retention(self) -> _duration_pb2.Duration:
+        """How long summaries are kept, whole days, not less than `sample_retention`; after that nothing is left. Optional, as
+        `sample_retention`.
+        """
+
     def __init__(
         self,
         *,
@@ -953,10 +967,12 @@ class MetricDescriptor(_message.Message):
         min_value: _builtins.float | None = ...,
         max_value: _builtins.float | None = ...,
         direction: Global___MetricDirection.ValueType = ...,
+        sample_retention: _duration_pb2.Duration | None = ...,
+        summary_retention: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_value", b"_max_value", "_min_value", b"_min_value", "_no_value", b"_no_value", "create_time", b"create_time", "max_value", b"max_value", "min_value", b"min_value", "no_value", b"no_value", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_value", b"_max_value", "_min_value", b"_min_value", "_no_value", b"_no_value", "create_time", b"create_time", "max_value", b"max_value", "min_value", b"min_value", "no_value", b"no_value", "sample_retention", b"sample_retention", "summary_retention", b"summary_retention", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_value", b"_max_value", "_min_value", b"_min_value", "_no_value", b"_no_value", "built_in", b"built_in", "create_time", b"create_time", "description", b"description", "direction", b"direction", "display_name", b"display_name", "etag", b"etag", "kind", b"kind", "max_value", b"max_value", "metric", b"metric", "min_value", b"min_value", "name", b"name", "no_value", b"no_value", "part_combination", b"part_combination", "state_order", b"state_order", "subject_kind", b"subject_kind", "summary_aggregate", b"summary_aggregate", "unit", b"unit", "update_time", b"update_time", "value_type", b"value_type", "window_aggregate", b"window_aggregate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_value", b"_max_value", "_min_value", b"_min_value", "_no_value", b"_no_value", "built_in", b"built_in", "create_time", b"create_time", "description", b"description", "direction", b"direction", "display_name", b"display_name", "etag", b"etag", "kind", b"kind", "max_value", b"max_value", "metric", b"metric", "min_value", b"min_value", "name", b"name", "no_value", b"no_value", "part_combination", b"part_combination", "sample_retention", b"sample_retention", "state_order", b"state_order", "subject_kind", b"subject_kind", "summary_aggregate", b"summary_aggregate", "summary_retention", b"summary_retention", "unit", b"unit", "update_time", b"update_time", "value_type", b"value_type", "window_aggregate", b"window_aggregate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_value: _TypeAlias = _typing.Literal["max_value"]  # noqa: Y015
     _WhichOneofArgType__max_value: _TypeAlias = _typing.Literal["_max_value", b"_max_value"]  # noqa: Y015

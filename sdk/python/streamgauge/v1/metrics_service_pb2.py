@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from streamgauge.v1 import common_pb2 as streamgauge_dot_v1_dot_common__pb2
 from streamgauge.v1 import errors_pb2 as streamgauge_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$streamgauge/v1/metrics_service.proto\x12\x0estreamgauge.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstreamgauge/v1/common.proto\x1a\x1bstreamgauge/v1/errors.proto\"\x9b\x01\n\x13WriteMetricsRequest\x12\x37\n\x0cobservations\x18\x01 \x03(\x0b\x32\x1b.streamgauge.v1.ObservationB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x61tomic\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\x8c\x01\n\x14WriteMetricsResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x03\x12\x16\n\x0erejected_count\x18\x02 \x01(\x03\x12*\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1a.streamgauge.v1.WriteError\x12\x18\n\x10\x65rrors_truncated\x18\x04 \x01(\x03\"z\n\nWriteError\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06metric\x18\x03 \x01(\t\x12+\n\x06reason\x18\x04 \x01(\x0e\x32\x1b.streamgauge.v1.ErrorReason\x12\x0f\n\x07message\x18\x05 \x01(\t\"C\n\x14ImportMetricsRequest\x12+\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x15.streamgauge.v1.FrameB\x04\xe2\x41\x01\x02\"\xb8\x01\n\x15ImportMetricsResponse\x12\x1c\n\x14\x61\x63\x63\x65pted_frame_count\x18\x01 \x01(\x03\x12\x1c\n\x14rejected_frame_count\x18\x02 \x01(\x03\x12\x1d\n\x15\x61\x63\x63\x65pted_sample_count\x18\x03 \x01(\x03\x12*\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x1a.streamgauge.v1.WriteError\x12\x18\n\x10\x65rrors_truncated\x18\x05 \x01(\x03\"\xac\x02\n\x13QueryMetricsRequest\x12\x16\n\x08subjects\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x02 \x03(\tB\x04\xe2\x41\x01\x01\x12\x33\n\ntime_range\x18\x03 \x01(\x0b\x32\x19.streamgauge.v1.TimeRangeB\x04\xe2\x41\x01\x01\x12,\n\x06window\x18\x04 \x01(\x0b\x32\x16.streamgauge.v1.WindowB\x04\xe2\x41\x01\x01\x12\x33\n\naggregates\x18\x05 \x03(\x0e\x32\x19.streamgauge.v1.AggregateB\x04\xe2\x41\x01\x01\x12\x37\n\x0c\x63ounter_mode\x18\x06 \x01(\x0e\x32\x1b.streamgauge.v1.CounterModeB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x62y_part\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xd1\x02\n\x14QueryMetricsResponse\x12-\n\ntime_range\x18\x01 \x01(\x0b\x32\x19.streamgauge.v1.TimeRange\x12\x31\n\rwindow_bounds\x18\x02 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06series\x18\x03 \x03(\x0b\x32\x16.streamgauge.v1.Series\x12\x44\n\x08metadata\x18\x04 \x03(\x0b\x32\x32.streamgauge.v1.QueryMetricsResponse.MetadataEntry\x12\x18\n\x10unknown_subjects\x18\x05 \x03(\t\x1aO\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.streamgauge.v1.MetricMetadata:\x02\x38\x01\"V\n\x06Series\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\t\x12-\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x1c.streamgauge.v1.WindowColumn\"\x98\x01\n\x17GetLatestMetricsRequest\x12\x16\n\x08subjects\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x02 \x03(\tB\x04\xe2\x41\x01\x01\x12\x37\n\x0c\x63ounter_mode\x18\x03 \x01(\x0e\x32\x1b.streamgauge.v1.CounterModeB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x62y_part\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xaf\x02\n\x18GetLatestMetricsResponse\x12/\n\x08subjects\x18\x01 \x03(\x0b\x32\x1d.streamgauge.v1.SubjectLatest\x12H\n\x08metadata\x18\x02 \x03(\x0b\x32\x36.streamgauge.v1.GetLatestMetricsResponse.MetadataEntry\x12\x18\n\x10unknown_subjects\x18\x03 \x03(\t\x12-\n\tread_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aO\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.streamgauge.v1.MetricMetadata:\x02\x38\x01\"[\n\rSubjectLatest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\t\x12+\n\x06values\x18\x03 \x03(\x0b\x32\x1b.streamgauge.v1.LatestValue\"\x8a\x01\n\x1cListMetricDescriptorsRequest\x12\x37\n\x0csubject_kind\x18\x01 \x01(\x0e\x32\x1b.streamgauge.v1.SubjectKindB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"v\n\x1dListMetricDescriptorsResponse\x12<\n\x12metric_descriptors\x18\x01 \x03(\x0b\x32 .streamgauge.v1.MetricDescriptor\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x1aGetMetricDescriptorRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"Z\n\x1bGetMetricDescriptorResponse\x12;\n\x11metric_descriptor\x18\x01 \x01(\x0b\x32 .streamgauge.v1.MetricDescriptor\"\xb6\x01\n\x1dUpdateMetricDescriptorRequest\x12\x41\n\x11metric_descriptor\x18\x01 \x01(\x0b\x32 .streamgauge.v1.MetricDescriptorB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\x12\x1b\n\rallow_missing\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"]\n\x1eUpdateMetricDescriptorResponse\x12;\n\x11metric_descriptor\x18\x01 \x01(\x0b\x32 .streamgauge.v1.MetricDescriptor2\x84\x08\n\x0eMetricsService\x12w\n\x0cWriteMetrics\x12#.streamgauge.v1.WriteMetricsRequest\x1a$.streamgauge.v1.WriteMetricsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/metrics:write:\x01*\x12}\n\rImportMetrics\x12$.streamgauge.v1.ImportMetricsRequest\x1a%.streamgauge.v1.ImportMetricsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/metrics:import:\x01*(\x01\x12w\n\x0cQueryMetrics\x12#.streamgauge.v1.QueryMetricsRequest\x1a$.streamgauge.v1.QueryMetricsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/metrics:query:\x01*\x12\x84\x01\n\x10GetLatestMetrics\x12\'.streamgauge.v1.GetLatestMetricsRequest\x1a(.streamgauge.v1.GetLatestMetricsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/metrics:latest:\x01*\x12\x93\x01\n\x15ListMetricDescriptors\x12,.streamgauge.v1.ListMetricDescriptorsRequest\x1a-.streamgauge.v1.ListMetricDescriptorsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/metricDescriptors\x12\x99\x01\n\x13GetMetricDescriptor\x12*.streamgauge.v1.GetMetricDescriptorRequest\x1a+.streamgauge.v1.GetMetricDescriptorResponse\")\x82\xd3\xe4\x93\x02#\x12!/v1/{name=metricDescriptors/*/**}\x12\xc7\x01\n\x16UpdateMetricDescriptor\x12-.streamgauge.v1.UpdateMetricDescriptorRequest\x1a..streamgauge.v1.UpdateMetricDescriptorResponse\"N\x82\xd3\xe4\x93\x02H23/v1/{metric_descriptor.name=metricDescriptors/*/**}:\x11metric_descriptorB`\n\x12\x64\x65v.streamgauge.v1B\x13MetricsServiceProtoP\x01Z3streamgauge.dev/sdk/go/streamgauge/v1;streamgaugev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$streamgauge/v1/metrics_service.proto\x12\x0estreamgauge.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstreamgauge/v1/common.proto\x1a\x1bstreamgauge/v1/errors.proto\"\x9b\x01\n\x13WriteMetricsRequest\x12\x37\n\x0cobservations\x18\x01 \x03(\x0b\x32\x1b.streamgauge.v1.ObservationB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x61tomic\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\x8c\x01\n\x14WriteMetricsResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x03\x12\x16\n\x0erejected_count\x18\x02 \x01(\x03\x12*\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1a.streamgauge.v1.WriteError\x12\x18\n\x10\x65rrors_truncated\x18\x04 \x01(\x03\"z\n\nWriteError\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06metric\x18\x03 \x01(\t\x12+\n\x06reason\x18\x04 \x01(\x0e\x32\x1b.streamgauge.v1.ErrorReason\x12\x0f\n\x07message\x18\x05 \x01(\t\"C\n\x14ImportMetricsRequest\x12+\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x15.streamgauge.v1.FrameB\x04\xe2\x41\x01\x02\"\xb8\x01\n\x15ImportMetricsResponse\x12\x1c\n\x14\x61\x63\x63\x65pted_frame_count\x18\x01 \x01(\x03\x12\x1c\n\x14rejected_frame_count\x18\x02 \x01(\x03\x12\x1d\n\x15\x61\x63\x63\x65pted_sample_count\x18\x03 \x01(\x03\x12*\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x1a.streamgauge.v1.WriteError\x12\x18\n\x10\x65rrors_truncated\x18\x05 \x01(\x03\"\xc9\x01\n\x14\x45xportMetricsRequest\x12\x16\n\x08subjects\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\x12\x37\n\x0csubject_kind\x18\x02 \x01(\x0e\x32\x1b.streamgauge.v1.SubjectKindB\x04\xe2\x41\x01\x01\x12\x15\n\x07metrics\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x33\n\ntime_range\x18\x04 \x01(\x0b\x32\x19.streamgauge.v1.TimeRangeB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x63ursor\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"\xa7\x01\n\x15\x45xportMetricsResponse\x12%\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x15.streamgauge.v1.Frame\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x15\n\rsubject_count\x18\x03 \x01(\x03\x12\x15\n\rsubjects_done\x18\x04 \x01(\x03\x12\x18\n\x10unknown_subjects\x18\x05 \x03(\t\x12\x0f\n\x07\x64\x61maged\x18\x06 \x03(\t\"\xc8\x01\n\x13WatchMetricsRequest\x12\x16\n\x08subjects\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\x12\x38\n\rsubject_kinds\x18\x02 \x03(\x0e\x32\x1b.streamgauge.v1.SubjectKindB\x04\xe2\x41\x01\x01\x12\x15\n\x07metrics\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x63ursor\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x32\n\theartbeat\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\"M\n\x14WatchMetricsResponse\x12%\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x15.streamgauge.v1.Frame\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"4\n\x15\x41pplyRetentionRequest\x12\x1b\n\rvalidate_only\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x01\"H\n\x16\x41pplyRetentionResponse\x12.\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x1e.streamgauge.v1.RetentionCount\"\xae\x01\n\x0eRetentionCount\x12\x31\n\x0csubject_kind\x18\x01 \x01(\x0e\x32\x1b.streamgauge.v1.SubjectKind\x12\x14\n\x0csample_count\x18\x02 \x01(\x03\x12\x15\n\rsummary_count\x18\x03 \x01(\x03\x12\x15\n\rsubject_count\x18\x04 \x01(\x03\x12\x11\n\tday_count\x18\x05 \x01(\x03\x12\x12\n\nbyte_count\x18\x06 \x01(\x03\"\xac\x02\n\x13QueryMetricsRequest\x12\x16\n\x08subjects\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x02 \x03(\tB\x04\xe2\x41\x01\x01\x12\x33\n\ntime_range\x18\x03 \x01(\x0b\x32\x19.streamgauge.v1.TimeRangeB\x04\xe2\x41\x01\x01\x12,\n\x06window\x18\x04 \x01(\x0b\x32\x16.streamgauge.v1.WindowB\x04\xe2\x41\x01\x01\x12\x33\n\naggregates\x18\x05 \x03(\x0e\x32\x19.streamgauge.v1.AggregateB\x04\xe2\x41\x01\x01\x12\x37\n\x0c\x63ounter_mode\x18\x06 \x01(\x0e\x32\x1b.streamgauge.v1.CounterModeB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x62y_part\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xd1\x02\n\x14QueryMetricsResponse\x12-\n\ntime_range\x18\x01 \x01(\x0b\x32\x19.streamgauge.v1.TimeRange\x12\x31\n\rwindow_bounds\x18\x02 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06series\x18\x03 \x03(\x0b\x32\x16.streamgauge.v1.Series\x12\x44\n\x08metadata\x18\x04 \x03(\x0b\x32\x32.streamgauge.v1.QueryMetricsResponse.MetadataEntry\x12\x18\n\x10unknown_subjects\x18\x05 \x03(\t\x1aO\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.streamgauge.v1.MetricMetadata:\x02\x38\x01\"V\n\x06Series\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\t\x12-\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x1c.streamgauge.v1.WindowColumn\"\x98\x01\n\x17GetLatestMetricsRequest\x12\x16\n\x08subjects\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x02 \x03(\tB\x04\xe2\x41\x01\x01\x12\x37\n\x0c\x63ounter_mode\x18\x03 \x01(\x0e\x32\x1b.streamgauge.v1.CounterModeB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x62y_part\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xaf\x02\n\x18GetLatestMetricsResponse\x12/\n\x08subjects\x18\x01 \x03(\x0b\x32\x1d.streamgauge.v1.SubjectLatest\x12H\n\x08metadata\x18\x02 \x03(\x0b\x32\x36.streamgauge.v1.GetLatestMetricsResponse.MetadataEntry\x12\x18\n\x10unknown_subjects\x18\x03 \x03(\t\x12-\n\tread_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aO\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.streamgauge.v1.MetricMetadata:\x02\x38\x01\"[\n\rSubjectLatest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\t\x12+\n\x06values\x18\x03 \x03(\x0b\x32\x1b.streamgauge.v1.LatestValue\"\x8a\x01\n\x1cListMetricDescriptorsRequest\x12\x37\n\x0csubject_kind\x18\x01 \x01(\x0e\x32\x1b.streamgauge.v1.SubjectKindB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"v\n\x1dListMetricDescriptorsResponse\x12<\n\x12metric_descriptors\x18\x01 \x03(\x0b\x32 .streamgauge.v1.MetricDescriptor\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x1aGetMetricDescriptorRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"Z\n\x1bGetMetricDescriptorResponse\x12;\n\x11metric_descriptor\x18\x01 \x01(\x0b\x32 .streamgauge.v1.MetricDescriptor\"\xb6\x01\n\x1dUpdateMetricDescriptorRequest\x12\x41\n\x11metric_descriptor\x18\x01 \x01(\x0b\x32 .streamgauge.v1.MetricDescriptorB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\x12\x1b\n\rallow_missing\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"]\n\x1eUpdateMetricDescriptorResponse\x12;\n\x11metric_descriptor\x18\x01 \x01(\x0b\x32 .streamgauge.v1.MetricDescriptor2\x87\x0b\n\x0eMetricsService\x12w\n\x0cWriteMetrics\x12#.streamgauge.v1.WriteMetricsRequest\x1a$.streamgauge.v1.WriteMetricsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/metrics:write:\x01*\x12}\n\rImportMetrics\x12$.streamgauge.v1.ImportMetricsRequest\x1a%.streamgauge.v1.ImportMetricsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/metrics:import:\x01*(\x01\x12}\n\rExportMetrics\x12$.streamgauge.v1.ExportMetricsRequest\x1a%.streamgauge.v1.ExportMetricsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/metrics:export:\x01*0\x01\x12y\n\x0cWatchMetrics\x12#.streamgauge.v1.WatchMetricsRequest\x1a$.streamgauge.v1.WatchMetricsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/metrics:watch:\x01*0\x01\x12\x86\x01\n\x0e\x41pplyRetention\x12%.streamgauge.v1.ApplyRetentionRequest\x1a&.streamgauge.v1.ApplyRetentionResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/metrics:applyRetention:\x01*\x12w\n\x0cQueryMetrics\x12#.streamgauge.v1.QueryMetricsRequest\x1a$.streamgauge.v1.QueryMetricsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/metrics:query:\x01*\x12\x84\x01\n\x10GetLatestMetrics\x12\'.streamgauge.v1.GetLatestMetricsRequest\x1a(.streamgauge.v1.GetLatestMetricsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/metrics:latest:\x01*\x12\x93\x01\n\x15ListMetricDescriptors\x12,.streamgauge.v1.ListMetricDescriptorsRequest\x1a-.streamgauge.v1.ListMetricDescriptorsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/metricDescriptors\x12\x99\x01\n\x13GetMetricDescriptor\x12*.streamgauge.v1.GetMetricDescriptorRequest\x1a+.streamgauge.v1.GetMetricDescriptorResponse\")\x82\xd3\xe4\x93\x02#\x12!/v1/{name=metricDescriptors/*/**}\x12\xc7\x01\n\x16UpdateMetricDescriptor\x12-.streamgauge.v1.UpdateMetricDescriptorRequest\x1a..streamgauge.v1.UpdateMetricDescriptorResponse\"N\x82\xd3\xe4\x93\x02H23/v1/{metric_descriptor.name=metricDescriptors/*/**}:\x11metric_descriptorB`\n\x12\x64\x65v.streamgauge.v1B\x13MetricsServiceProtoP\x01Z3streamgauge.dev/sdk/go/streamgauge/v1;streamgaugev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +49,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITEMETRICSREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001'
   _globals['_IMPORTMETRICSREQUEST'].fields_by_name['frames']._loaded_options = None
   _globals['_IMPORTMETRICSREQUEST'].fields_by_name['frames']._serialized_options = b'\342A\001\002'
+  _globals['_EXPORTMETRICSREQUEST'].fields_by_name['subjects']._loaded_options = None
+  _globals['_EXPORTMETRICSREQUEST'].fields_by_name['subjects']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTMETRICSREQUEST'].fields_by_name['subject_kind']._loaded_options = None
+  _globals['_EXPORTMETRICSREQUEST'].fields_by_name['subject_kind']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTMETRICSREQUEST'].fields_by_name['metrics']._loaded_options = None
+  _globals['_EXPORTMETRICSREQUEST'].fields_by_name['metrics']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTMETRICSREQUEST'].fields_by_name['time_range']._loaded_options = None
+  _globals['_EXPORTMETRICSREQUEST'].fields_by_name['time_range']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTMETRICSREQUEST'].fields_by_name['cursor']._loaded_options = None
+  _globals['_EXPORTMETRICSREQUEST'].fields_by_name['cursor']._serialized_options = b'\342A\001\001'
+  _globals['_WATCHMETRICSREQUEST'].fields_by_name['subjects']._loaded_options = None
+  _globals['_WATCHMETRICSREQUEST'].fields_by_name['subjects']._serialized_options = b'\342A\001\001'
+  _globals['_WATCHMETRICSREQUEST'].fields_by_name['subject_kinds']._loaded_options = None
+  _globals['_WATCHMETRICSREQUEST'].fields_by_name['subject_kinds']._serialized_options = b'\342A\001\001'
+  _globals['_WATCHMETRICSREQUEST'].fields_by_name['metrics']._loaded_options = None
+  _globals['_WATCHMETRICSREQUEST'].fields_by_name['metrics']._serialized_options = b'\342A\001\001'
+  _globals['_WATCHMETRICSREQUEST'].fields_by_name['cursor']._loaded_options = None
+  _globals['_WATCHMETRICSREQUEST'].fields_by_name['cursor']._serialized_options = b'\342A\001\001'
+  _globals['_WATCHMETRICSREQUEST'].fields_by_name['heartbeat']._loaded_options = None
+  _globals['_WATCHMETRICSREQUEST'].fields_by_name['heartbeat']._serialized_options = b'\342A\001\001'
+  _globals['_APPLYRETENTIONREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_APPLYRETENTIONREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
   _globals['_QUERYMETRICSREQUEST'].fields_by_name['subjects']._loaded_options = None
   _globals['_QUERYMETRICSREQUEST'].fields_by_name['subjects']._serialized_options = b'\342A\001\002'
   _globals['_QUERYMETRICSREQUEST'].fields_by_name['metrics']._loaded_options = None
@@ -92,6 +115,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METRICSSERVICE'].methods_by_name['WriteMetrics']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/metrics:write:\001*'
   _globals['_METRICSSERVICE'].methods_by_name['ImportMetrics']._loaded_options = None
   _globals['_METRICSSERVICE'].methods_by_name['ImportMetrics']._serialized_options = b'\202\323\344\223\002\027\"\022/v1/metrics:import:\001*'
+  _globals['_METRICSSERVICE'].methods_by_name['ExportMetrics']._loaded_options = None
+  _globals['_METRICSSERVICE'].methods_by_name['ExportMetrics']._serialized_options = b'\202\323\344\223\002\027\"\022/v1/metrics:export:\001*'
+  _globals['_METRICSSERVICE'].methods_by_name['WatchMetrics']._loaded_options = None
+  _globals['_METRICSSERVICE'].methods_by_name['WatchMetrics']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/metrics:watch:\001*'
+  _globals['_METRICSSERVICE'].methods_by_name['ApplyRetention']._loaded_options = None
+  _globals['_METRICSSERVICE'].methods_by_name['ApplyRetention']._serialized_options = b'\202\323\344\223\002\037\"\032/v1/metrics:applyRetention:\001*'
   _globals['_METRICSSERVICE'].methods_by_name['QueryMetrics']._loaded_options = None
   _globals['_METRICSSERVICE'].methods_by_name['QueryMetrics']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/metrics:query:\001*'
   _globals['_METRICSSERVICE'].methods_by_name['GetLatestMetrics']._loaded_options = None
@@ -102,44 +131,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METRICSSERVICE'].methods_by_name['GetMetricDescriptor']._serialized_options = b'\202\323\344\223\002#\022!/v1/{name=metricDescriptors/*/**}'
   _globals['_METRICSSERVICE'].methods_by_name['UpdateMetricDescriptor']._loaded_options = None
   _globals['_METRICSSERVICE'].methods_by_name['UpdateMetricDescriptor']._serialized_options = b'\202\323\344\223\002H23/v1/{metric_descriptor.name=metricDescriptors/*/**}:\021metric_descriptor'
-  _globals['_WRITEMETRICSREQUEST']._serialized_start=245
-  _globals['_WRITEMETRICSREQUEST']._serialized_end=400
-  _globals['_WRITEMETRICSRESPONSE']._serialized_start=403
-  _globals['_WRITEMETRICSRESPONSE']._serialized_end=543
-  _globals['_WRITEERROR']._serialized_start=545
-  _globals['_WRITEERROR']._serialized_end=667
-  _globals['_IMPORTMETRICSREQUEST']._serialized_start=669
-  _globals['_IMPORTMETRICSREQUEST']._serialized_end=736
-  _globals['_IMPORTMETRICSRESPONSE']._serialized_start=739
-  _globals['_IMPORTMETRICSRESPONSE']._serialized_end=923
-  _globals['_QUERYMETRICSREQUEST']._serialized_start=926
-  _globals['_QUERYMETRICSREQUEST']._serialized_end=1226
-  _globals['_QUERYMETRICSRESPONSE']._serialized_start=1229
-  _globals['_QUERYMETRICSRESPONSE']._serialized_end=1566
-  _globals['_QUERYMETRICSRESPONSE_METADATAENTRY']._serialized_start=1487
-  _globals['_QUERYMETRICSRESPONSE_METADATAENTRY']._serialized_end=1566
-  _globals['_SERIES']._serialized_start=1568
-  _globals['_SERIES']._serialized_end=1654
-  _globals['_GETLATESTMETRICSREQUEST']._serialized_start=1657
-  _globals['_GETLATESTMETRICSREQUEST']._serialized_end=1809
-  _globals['_GETLATESTMETRICSRESPONSE']._serialized_start=1812
-  _globals['_GETLATESTMETRICSRESPONSE']._serialized_end=2115
-  _globals['_GETLATESTMETRICSRESPONSE_METADATAENTRY']._serialized_start=1487
-  _globals['_GETLATESTMETRICSRESPONSE_METADATAENTRY']._serialized_end=1566
-  _globals['_SUBJECTLATEST']._serialized_start=2117
-  _globals['_SUBJECTLATEST']._serialized_end=2208
-  _globals['_LISTMETRICDESCRIPTORSREQUEST']._serialized_start=2211
-  _globals['_LISTMETRICDESCRIPTORSREQUEST']._serialized_end=2349
-  _globals['_LISTMETRICDESCRIPTORSRESPONSE']._serialized_start=2351
-  _globals['_LISTMETRICDESCRIPTORSRESPONSE']._serialized_end=2469
-  _globals['_GETMETRICDESCRIPTORREQUEST']._serialized_start=2471
-  _globals['_GETMETRICDESCRIPTORREQUEST']._serialized_end=2519
-  _globals['_GETMETRICDESCRIPTORRESPONSE']._serialized_start=2521
-  _globals['_GETMETRICDESCRIPTORRESPONSE']._serialized_end=2611
-  _globals['_UPDATEMETRICDESCRIPTORREQUEST']._serialized_start=2614
-  _globals['_UPDATEMETRICDESCRIPTORREQUEST']._serialized_end=2796
-  _globals['_UPDATEMETRICDESCRIPTORRESPONSE']._serialized_start=2798
-  _globals['_UPDATEMETRICDESCRIPTORRESPONSE']._serialized_end=2891
-  _globals['_METRICSSERVICE']._serialized_start=2894
-  _globals['_METRICSSERVICE']._serialized_end=3922
+  _globals['_WRITEMETRICSREQUEST']._serialized_start=277
+  _globals['_WRITEMETRICSREQUEST']._serialized_end=432
+  _globals['_WRITEMETRICSRESPONSE']._serialized_start=435
+  _globals['_WRITEMETRICSRESPONSE']._serialized_end=575
+  _globals['_WRITEERROR']._serialized_start=577
+  _globals['_WRITEERROR']._serialized_end=699
+  _globals['_IMPORTMETRICSREQUEST']._serialized_start=701
+  _globals['_IMPORTMETRICSREQUEST']._serialized_end=768
+  _globals['_IMPORTMETRICSRESPONSE']._serialized_start=771
+  _globals['_IMPORTMETRICSRESPONSE']._serialized_end=955
+  _globals['_EXPORTMETRICSREQUEST']._serialized_start=958
+  _globals['_EXPORTMETRICSREQUEST']._serialized_end=1159
+  _globals['_EXPORTMETRICSRESPONSE']._serialized_start=1162
+  _globals['_EXPORTMETRICSRESPONSE']._serialized_end=1329
+  _globals['_WATCHMETRICSREQUEST']._serialized_start=1332
+  _globals['_WATCHMETRICSREQUEST']._serialized_end=1532
+  _globals['_WATCHMETRICSRESPONSE']._serialized_start=1534
+  _globals['_WATCHMETRICSRESPONSE']._serialized_end=1611
+  _globals['_APPLYRETENTIONREQUEST']._serialized_start=1613
+  _globals['_APPLYRETENTIONREQUEST']._serialized_end=1665
+  _globals['_APPLYRETENTIONRESPONSE']._serialized_start=1667
+  _globals['_APPLYRETENTIONRESPONSE']._serialized_end=1739
+  _globals['_RETENTIONCOUNT']._serialized_start=1742
+  _globals['_RETENTIONCOUNT']._serialized_end=1916
+  _globals['_QUERYMETRICSREQUEST']._serialized_start=1919
+  _globals['_QUERYMETRICSREQUEST']._serialized_end=2219
+  _globals['_QUERYMETRICSRESPONSE']._serialized_start=2222
+  _globals['_QUERYMETRICSRESPONSE']._serialized_end=2559
+  _globals['_QUERYMETRICSRESPONSE_METADATAENTRY']._serialized_start=2480
+  _globals['_QUERYMETRICSRESPONSE_METADATAENTRY']._serialized_end=2559
+  _globals['_SERIES']._serialized_start=2561
+  _globals['_SERIES']._serialized_end=2647
+  _globals['_GETLATESTMETRICSREQUEST']._serialized_start=2650
+  _globals['_GETLATESTMETRICSREQUEST']._serialized_end=2802
+  _globals['_GETLATESTMETRICSRESPONSE']._serialized_start=2805
+  _globals['_GETLATESTMETRICSRESPONSE']._serialized_end=3108
+  _globals['_GETLATESTMETRICSRESPONSE_METADATAENTRY']._serialized_start=2480
+  _globals['_GETLATESTMETRICSRESPONSE_METADATAENTRY']._serialized_end=2559
+  _globals['_SUBJECTLATEST']._serialized_start=3110
+  _globals['_SUBJECTLATEST']._serialized_end=3201
+  _globals['_LISTMETRICDESCRIPTORSREQUEST']._serialized_start=3204
+  _globals['_LISTMETRICDESCRIPTORSREQUEST']._serialized_end=3342
+  _globals['_LISTMETRICDESCRIPTORSRESPONSE']._serialized_start=3344
+  _globals['_LISTMETRICDESCRIPTORSRESPONSE']._serialized_end=3462
+  _globals['_GETMETRICDESCRIPTORREQUEST']._serialized_start=3464
+  _globals['_GETMETRICDESCRIPTORREQUEST']._serialized_end=3512
+  _globals['_GETMETRICDESCRIPTORRESPONSE']._serialized_start=3514
+  _globals['_GETMETRICDESCRIPTORRESPONSE']._serialized_end=3604
+  _globals['_UPDATEMETRICDESCRIPTORREQUEST']._serialized_start=3607
+  _globals['_UPDATEMETRICDESCRIPTORREQUEST']._serialized_end=3789
+  _globals['_UPDATEMETRICDESCRIPTORRESPONSE']._serialized_start=3791
+  _globals['_UPDATEMETRICDESCRIPTORRESPONSE']._serialized_end=3884
+  _globals['_METRICSSERVICE']._serialized_start=3887
+  _globals['_METRICSSERVICE']._serialized_end=5302
 # @@protoc_insertion_point(module_scope)

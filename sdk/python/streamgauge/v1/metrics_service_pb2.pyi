@@ -5,6 +5,7 @@ Writing and reading metrics of any subject."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -199,6 +200,266 @@ class ImportMetricsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportMetricsResponse: _TypeAlias = ImportMetricsResponse  # noqa: Y015
+
+@_typing.final
+class ExportMetricsRequest(_message.Message):
+    """Request of `ExportMetrics`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    SUBJECT_KIND_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    TIME_RANGE_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    subject_kind: _common_pb2.SubjectKind.ValueType
+    """Every subject of this kind. Required when `subjects` is empty, INVALID_FIELD together with it."""
+    cursor: _builtins.str
+    """The cursor of the last message that was received. Optional; INVALID_FIELD when the other fields have changed."""
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Resource names of the subjects, at most `max_subjects_per_query` (1,000), each once. Optional; empty is every subject
+        of `subject_kind`.
+        """
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these metrics, at most 1,000. Optional; empty is every metric."""
+
+    @_builtins.property
+    def time_range(self) -> _common_pb2.TimeRange:
+        """Only samples in this range. Optional; a missing bound is open. INVALID_TIME_RANGE when it is empty or reversed."""
+
+    def __init__(
+        self,
+        *,
+        subjects: _abc.Iterable[_builtins.str] | None = ...,
+        subject_kind: _common_pb2.SubjectKind.ValueType = ...,
+        metrics: _abc.Iterable[_builtins.str] | None = ...,
+        time_range: _common_pb2.TimeRange | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_range", b"time_range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "metrics", b"metrics", "subject_kind", b"subject_kind", "subjects", b"subjects", "time_range", b"time_range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMetricsRequest: _TypeAlias = ExportMetricsRequest  # noqa: Y015
+
+@_typing.final
+class ExportMetricsResponse(_message.Message):
+    """One message of the stream of `ExportMetrics`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    SUBJECT_COUNT_FIELD_NUMBER: _builtins.int
+    SUBJECTS_DONE_FIELD_NUMBER: _builtins.int
+    UNKNOWN_SUBJECTS_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on after this message."""
+    subject_count: _builtins.int
+    """How many subjects and parts the export has in all, and how many of them are sent whole with this message."""
+    subjects_done: _builtins.int
+    """See `subject_count`."""
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Frame]:
+        """Frames by subject, part and day; in each, rows by time. Samples of different start times are in frames of their own."""
+
+    @_builtins.property
+    def unknown_subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Subjects of the request that do not exist; in the first message only."""
+
+    @_builtins.property
+    def damaged(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Days that cannot be sent whole because stored bytes are damaged, as `{subject} {yyyy-mm-dd}`."""
+
+    def __init__(
+        self,
+        *,
+        frames: _abc.Iterable[_common_pb2.Frame] | None = ...,
+        cursor: _builtins.str = ...,
+        subject_count: _builtins.int = ...,
+        subjects_done: _builtins.int = ...,
+        unknown_subjects: _abc.Iterable[_builtins.str] | None = ...,
+        damaged: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "damaged", b"damaged", "frames", b"frames", "subject_count", b"subject_count", "subjects_done", b"subjects_done", "unknown_subjects", b"unknown_subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMetricsResponse: _TypeAlias = ExportMetricsResponse  # noqa: Y015
+
+@_typing.final
+class WatchMetricsRequest(_message.Message):
+    """Request of `WatchMetrics`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    SUBJECT_KINDS_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """The cursor of the last message that was received. Optional; without it the stream begins with what is committed from
+    now on.
+    """
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Resource names of the subjects, at most `max_subjects_per_query` (1,000), each once. They need not exist yet.
+        Optional; empty is every subject of `subject_kinds`.
+        """
+
+    @_builtins.property
+    def subject_kinds(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.SubjectKind.ValueType]:
+        """Every subject of these kinds. Required when `subjects` is empty, INVALID_FIELD together with it."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these metrics, at most 1,000. Optional; empty is every metric."""
+
+    @_builtins.property
+    def heartbeat(self) -> _duration_pb2.Duration:
+        """How long a silence may last before a heartbeat. Optional; default 15 s, 1 s to 300 s."""
+
+    def __init__(
+        self,
+        *,
+        subjects: _abc.Iterable[_builtins.str] | None = ...,
+        subject_kinds: _abc.Iterable[_common_pb2.SubjectKind.ValueType] | None = ...,
+        metrics: _abc.Iterable[_builtins.str] | None = ...,
+        cursor: _builtins.str = ...,
+        heartbeat: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "heartbeat", b"heartbeat", "metrics", b"metrics", "subject_kinds", b"subject_kinds", "subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMetricsRequest: _TypeAlias = WatchMetricsRequest  # noqa: Y015
+
+@_typing.final
+class WatchMetricsResponse(_message.Message):
+    """One message of the stream of `WatchMetrics`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on after this message."""
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Frame]:
+        """What was written, in the order of commits; none in a heartbeat. Of each subject later frames stand over earlier ones."""
+
+    def __init__(
+        self,
+        *,
+        frames: _abc.Iterable[_common_pb2.Frame] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "frames", b"frames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMetricsResponse: _TypeAlias = WatchMetricsResponse  # noqa: Y015
+
+@_typing.final
+class ApplyRetentionRequest(_message.Message):
+    """Request of `ApplyRetention`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    validate_only: _builtins.bool
+    """Tell what would go and change nothing. Optional, default false."""
+    def __init__(
+        self,
+        *,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyRetentionRequest: _TypeAlias = ApplyRetentionRequest  # noqa: Y015
+
+@_typing.final
+class ApplyRetentionResponse(_message.Message):
+    """Response of `ApplyRetention`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetentionCount]:
+        """What went, or would go, by subject kind."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___RetentionCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyRetentionResponse: _TypeAlias = ApplyRetentionResponse  # noqa: Y015
+
+@_typing.final
+class RetentionCount(_message.Message):
+    """What retention takes of the subjects of one kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_KIND_FIELD_NUMBER: _builtins.int
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    SUMMARY_COUNT_FIELD_NUMBER: _builtins.int
+    SUBJECT_COUNT_FIELD_NUMBER: _builtins.int
+    DAY_COUNT_FIELD_NUMBER: _builtins.int
+    BYTE_COUNT_FIELD_NUMBER: _builtins.int
+    subject_kind: _common_pb2.SubjectKind.ValueType
+    """The kind of the subjects."""
+    sample_count: _builtins.int
+    """How many samples lose their own value and time and live on in summaries."""
+    summary_count: _builtins.int
+    """How many hours of metrics go with their summaries."""
+    subject_count: _builtins.int
+    """How many subjects and parts are concerned."""
+    day_count: _builtins.int
+    """How many days of subjects and parts are concerned."""
+    byte_count: _builtins.int
+    """How many bytes of blocks are freed; an estimate with `validate_only`."""
+    def __init__(
+        self,
+        *,
+        subject_kind: _common_pb2.SubjectKind.ValueType = ...,
+        sample_count: _builtins.int = ...,
+        summary_count: _builtins.int = ...,
+        subject_count: _builtins.int = ...,
+        day_count: _builtins.int = ...,
+        byte_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_count", b"byte_count", "day_count", b"day_count", "sample_count", b"sample_count", "subject_count", b"subject_count", "subject_kind", b"subject_kind", "summary_count", b"summary_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetentionCount: _TypeAlias = RetentionCount  # noqa: Y015
 
 @_typing.final
 class QueryMetricsRequest(_message.Message):
@@ -620,7 +881,8 @@ class UpdateMetricDescriptorRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to change, out of `display_name`, `description`, `unit`, `kind`, `value_type`, `window_aggregate`,
-        `summary_aggregate`, `part_combination`, `state_order`, `no_value`, `min_value`, `max_value`, `direction`. Optional;
+        `summary_aggregate`, `part_combination`, `state_order`, `no_value`, `min_value`, `max_value`, `direction`,
+        `sample_retention`, `summary_retention`. Optional;
         empty or `*` is all of them. INVALID_FIELD for any other path, for `kind`, `no_value`, `min_value` and `max_value` of
         a built-in metric, and for another `value_type` of a metric that is not of assets.
         """

@@ -48,6 +48,21 @@ class MetricsServiceStub(object):
                 request_serializer=streamgauge_dot_v1_dot_metrics__service__pb2.ImportMetricsRequest.SerializeToString,
                 response_deserializer=streamgauge_dot_v1_dot_metrics__service__pb2.ImportMetricsResponse.FromString,
                 _registered_method=True)
+        self.ExportMetrics = channel.unary_stream(
+                '/streamgauge.v1.MetricsService/ExportMetrics',
+                request_serializer=streamgauge_dot_v1_dot_metrics__service__pb2.ExportMetricsRequest.SerializeToString,
+                response_deserializer=streamgauge_dot_v1_dot_metrics__service__pb2.ExportMetricsResponse.FromString,
+                _registered_method=True)
+        self.WatchMetrics = channel.unary_stream(
+                '/streamgauge.v1.MetricsService/WatchMetrics',
+                request_serializer=streamgauge_dot_v1_dot_metrics__service__pb2.WatchMetricsRequest.SerializeToString,
+                response_deserializer=streamgauge_dot_v1_dot_metrics__service__pb2.WatchMetricsResponse.FromString,
+                _registered_method=True)
+        self.ApplyRetention = channel.unary_unary(
+                '/streamgauge.v1.MetricsService/ApplyRetention',
+                request_serializer=streamgauge_dot_v1_dot_metrics__service__pb2.ApplyRetentionRequest.SerializeToString,
+                response_deserializer=streamgauge_dot_v1_dot_metrics__service__pb2.ApplyRetentionResponse.FromString,
+                _registered_method=True)
         self.QueryMetrics = channel.unary_unary(
                 '/streamgauge.v1.MetricsService/QueryMetrics',
                 request_serializer=streamgauge_dot_v1_dot_metrics__service__pb2.QueryMetricsRequest.SerializeToString,
@@ -94,6 +109,35 @@ class MetricsServiceServicer(object):
         """Writes frames in column form, as many messages as needed. OK means that every accepted frame is durable. A frame is
         stored whole or not at all; frames of a stream that breaks off may have been stored, and sending them again
         changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportMetrics(self, request, context):
+        """Streams the samples of subjects in column form, a day of a subject at a time: what `ImportMetrics` takes, with every
+        type, moment and start time as written, so that an export and an import make the same store again. Where a moment and
+        metric were written several times only the sample that stands is sent. The samples of one day of a subject are those
+        of one moment of the store; what is written meanwhile may or may not be among them. Every message has a cursor from
+        which a later call goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchMetrics(self, request, context):
+        """Streams samples as they are committed, with a heartbeat when there are none. Every message has a cursor from which a
+        later call goes on without a gap; a sample may come twice after a reconnect, never not at all. Deletions are not
+        told. OUT_OF_RANGE (CURSOR_EXPIRED, with the oldest cursor) when the cursor is older than what can still be told;
+        RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the reader falls too far behind: it may go on from its last cursor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyRetention(self, request, context):
+        """Applies the retention rules now, which the server also does by itself, or with `validate_only` tells what would go.
+        Concerns the caller's tenant. Scope: `admin`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +191,21 @@ def add_MetricsServiceServicer_to_server(servicer, server):
                     servicer.ImportMetrics,
                     request_deserializer=streamgauge_dot_v1_dot_metrics__service__pb2.ImportMetricsRequest.FromString,
                     response_serializer=streamgauge_dot_v1_dot_metrics__service__pb2.ImportMetricsResponse.SerializeToString,
+            ),
+            'ExportMetrics': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportMetrics,
+                    request_deserializer=streamgauge_dot_v1_dot_metrics__service__pb2.ExportMetricsRequest.FromString,
+                    response_serializer=streamgauge_dot_v1_dot_metrics__service__pb2.ExportMetricsResponse.SerializeToString,
+            ),
+            'WatchMetrics': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchMetrics,
+                    request_deserializer=streamgauge_dot_v1_dot_metrics__service__pb2.WatchMetricsRequest.FromString,
+                    response_serializer=streamgauge_dot_v1_dot_metrics__service__pb2.WatchMetricsResponse.SerializeToString,
+            ),
+            'ApplyRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyRetention,
+                    request_deserializer=streamgauge_dot_v1_dot_metrics__service__pb2.ApplyRetentionRequest.FromString,
+                    response_serializer=streamgauge_dot_v1_dot_metrics__service__pb2.ApplyRetentionResponse.SerializeToString,
             ),
             'QueryMetrics': grpc.unary_unary_rpc_method_handler(
                     servicer.QueryMetrics,
@@ -232,6 +291,87 @@ class MetricsService(object):
             '/streamgauge.v1.MetricsService/ImportMetrics',
             streamgauge_dot_v1_dot_metrics__service__pb2.ImportMetricsRequest.SerializeToString,
             streamgauge_dot_v1_dot_metrics__service__pb2.ImportMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/streamgauge.v1.MetricsService/ExportMetrics',
+            streamgauge_dot_v1_dot_metrics__service__pb2.ExportMetricsRequest.SerializeToString,
+            streamgauge_dot_v1_dot_metrics__service__pb2.ExportMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/streamgauge.v1.MetricsService/WatchMetrics',
+            streamgauge_dot_v1_dot_metrics__service__pb2.WatchMetricsRequest.SerializeToString,
+            streamgauge_dot_v1_dot_metrics__service__pb2.WatchMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamgauge.v1.MetricsService/ApplyRetention',
+            streamgauge_dot_v1_dot_metrics__service__pb2.ApplyRetentionRequest.SerializeToString,
+            streamgauge_dot_v1_dot_metrics__service__pb2.ApplyRetentionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,23 @@ class MetricsServiceStub:
     stored whole or not at all; frames of a stream that breaks off may have been stored, and sending them again
     changes nothing.
     """
+    ExportMetrics: _grpc.UnaryStreamMultiCallable[_metrics_service_pb2.ExportMetricsRequest, _metrics_service_pb2.ExportMetricsResponse]
+    """Streams the samples of subjects in column form, a day of a subject at a time: what `ImportMetrics` takes, with every
+    type, moment and start time as written, so that an export and an import make the same store again. Where a moment and
+    metric were written several times only the sample that stands is sent. The samples of one day of a subject are those
+    of one moment of the store; what is written meanwhile may or may not be among them. Every message has a cursor from
+    which a later call goes on.
+    """
+    WatchMetrics: _grpc.UnaryStreamMultiCallable[_metrics_service_pb2.WatchMetricsRequest, _metrics_service_pb2.WatchMetricsResponse]
+    """Streams samples as they are committed, with a heartbeat when there are none. Every message has a cursor from which a
+    later call goes on without a gap; a sample may come twice after a reconnect, never not at all. Deletions are not
+    told. OUT_OF_RANGE (CURSOR_EXPIRED, with the oldest cursor) when the cursor is older than what can still be told;
+    RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the reader falls too far behind: it may go on from its last cursor.
+    """
+    ApplyRetention: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.ApplyRetentionRequest, _metrics_service_pb2.ApplyRetentionResponse]
+    """Applies the retention rules now, which the server also does by itself, or with `validate_only` tells what would go.
+    Concerns the caller's tenant. Scope: `admin`.
+    """
     QueryMetrics: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.QueryMetricsRequest, _metrics_service_pb2.QueryMetricsResponse]
     """Aggregates metrics of many subjects over calendar windows."""
     GetLatestMetrics: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetLatestMetricsRequest, _metrics_service_pb2.GetLatestMetricsResponse]
@@ -76,6 +93,23 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     """Writes frames in column form, as many messages as needed. OK means that every accepted frame is durable. A frame is
     stored whole or not at all; frames of a stream that breaks off may have been stored, and sending them again
     changes nothing.
+    """
+    ExportMetrics: _aio.UnaryStreamMultiCallable[_metrics_service_pb2.ExportMetricsRequest, _metrics_service_pb2.ExportMetricsResponse]  # type: ignore[assignment]
+    """Streams the samples of subjects in column form, a day of a subject at a time: what `ImportMetrics` takes, with every
+    type, moment and start time as written, so that an export and an import make the same store again. Where a moment and
+    metric were written several times only the sample that stands is sent. The samples of one day of a subject are those
+    of one moment of the store; what is written meanwhile may or may not be among them. Every message has a cursor from
+    which a later call goes on.
+    """
+    WatchMetrics: _aio.UnaryStreamMultiCallable[_metrics_service_pb2.WatchMetricsRequest, _metrics_service_pb2.WatchMetricsResponse]  # type: ignore[assignment]
+    """Streams samples as they are committed, with a heartbeat when there are none. Every message has a cursor from which a
+    later call goes on without a gap; a sample may come twice after a reconnect, never not at all. Deletions are not
+    told. OUT_OF_RANGE (CURSOR_EXPIRED, with the oldest cursor) when the cursor is older than what can still be told;
+    RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the reader falls too far behind: it may go on from its last cursor.
+    """
+    ApplyRetention: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.ApplyRetentionRequest, _metrics_service_pb2.ApplyRetentionResponse]  # type: ignore[assignment]
+    """Applies the retention rules now, which the server also does by itself, or with `validate_only` tells what would go.
+    Concerns the caller's tenant. Scope: `admin`.
     """
     QueryMetrics: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.QueryMetricsRequest, _metrics_service_pb2.QueryMetricsResponse]  # type: ignore[assignment]
     """Aggregates metrics of many subjects over calendar windows."""
@@ -116,6 +150,41 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Writes frames in column form, as many messages as needed. OK means that every accepted frame is durable. A frame is
         stored whole or not at all; frames of a stream that breaks off may have been stored, and sending them again
         changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportMetrics(
+        self,
+        request: _metrics_service_pb2.ExportMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_metrics_service_pb2.ExportMetricsResponse], _abc.AsyncIterator[_metrics_service_pb2.ExportMetricsResponse]]:
+        """Streams the samples of subjects in column form, a day of a subject at a time: what `ImportMetrics` takes, with every
+        type, moment and start time as written, so that an export and an import make the same store again. Where a moment and
+        metric were written several times only the sample that stands is sent. The samples of one day of a subject are those
+        of one moment of the store; what is written meanwhile may or may not be among them. Every message has a cursor from
+        which a later call goes on.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchMetrics(
+        self,
+        request: _metrics_service_pb2.WatchMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_metrics_service_pb2.WatchMetricsResponse], _abc.AsyncIterator[_metrics_service_pb2.WatchMetricsResponse]]:
+        """Streams samples as they are committed, with a heartbeat when there are none. Every message has a cursor from which a
+        later call goes on without a gap; a sample may come twice after a reconnect, never not at all. Deletions are not
+        told. OUT_OF_RANGE (CURSOR_EXPIRED, with the oldest cursor) when the cursor is older than what can still be told;
+        RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the reader falls too far behind: it may go on from its last cursor.
+        """
+
+    @_abc_1.abstractmethod
+    def ApplyRetention(
+        self,
+        request: _metrics_service_pb2.ApplyRetentionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_service_pb2.ApplyRetentionResponse, _abc.Awaitable[_metrics_service_pb2.ApplyRetentionResponse]]:
+        """Applies the retention rules now, which the server also does by itself, or with `validate_only` tells what would go.
+        Concerns the caller's tenant. Scope: `admin`.
         """
 
     @_abc_1.abstractmethod

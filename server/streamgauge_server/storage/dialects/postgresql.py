@@ -15,7 +15,9 @@ from sqlalchemy.pool import NullPool
 
 from streamgauge_server.storage.append_plan import AppendPlan
 from streamgauge_server.storage.block_selection import BlockSelection
+from streamgauge_server.storage.commit_signal import CommitSignal
 from streamgauge_server.storage.database import (
+    BlockDataTuple,
     BlockKey,
     DayBlockTuple,
     LatestTuple,
@@ -25,6 +27,7 @@ from streamgauge_server.storage.database import (
 )
 from streamgauge_server.storage.dialects import postgresql_statements as statements
 from streamgauge_server.storage.dialects.postgresql_errors import ConnectionLost, is_conflict, is_lost, translate
+from streamgauge_server.storage.dialects.postgresql_notices import Notices
 from streamgauge_server.storage.dialects.postgresql_statements import Driver
 from streamgauge_server.storage.errors import closed
 from streamgauge_server.storage.records import Append, Outcome
@@ -35,9 +38,11 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 """How often a transaction is tried that loses against others."""
-SHARED_CONNECTIONS = 4
-"""Connections beside the pool: for the append transaction, the two shared look-ups and the ping."""
+SHARED_CONNECTIONS = 5
+"""Connections beside the pool: for the append transaction, the two shared look-ups, notices to others and the ping."""
 CONNECT_SECONDS = 5.0
+RECONNECT_SECONDS = 1.0
+"""How long nobody listens to other servers when the connection for it is lost."""
 POOL_SECONDS = 10.0
 """How long a read waits for a connection of the pool."""
 
@@ -92,6 +97,10 @@ class PostgresqlDatabase:
         self._readers = self._pool.execution_options(isolation_level="AUTOCOMMIT")
         self._shared = self._create_pool(url, SHARED_CONNECTIONS)
         self._closed = False
+        self._notices = Notices(lambda work: self._run_driver(self._shared, work))
+        self.committed = CommitSignal()
+        self.committed.add(self._notices.send)
+        self._listening = create_async_engine(url.sqlalchemy, poolclass=NullPool, connect_args=_options())
 
     def _create_pool(self, url: StoreUrl, size: int) -> AsyncEngine:
         return create_async_engine(
@@ -137,7 +146,9 @@ class PostgresqlDatabase:
                     raise
                 return result
 
-        return await self._run(attempt)
+        result = await self._run(attempt)
+        self.committed.fire()
+        return result
 
     async def append(self, appends: Sequence[Append], now: int) -> list[Outcome]:
         """See `Database.append`.
@@ -152,7 +163,9 @@ class PostgresqlDatabase:
                 await statements.append(connection, plan, now)
             return plan.outcomes
 
-        return await self._run_driver(self._shared, transaction)
+        outcomes = await self._run_driver(self._shared, transaction)
+        self.committed.fire()
+        return outcomes
 
     async def latest(self, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
         """See `Database.latest`."""
@@ -184,7 +197,7 @@ class PostgresqlDatabase:
         """See `Database.blocks`."""
         return await self._run_driver(self._pool, lambda connection: statements.blocks(connection, selection))
 
-    async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+    async def block_data(self, keys: Collection[BlockKey]) -> Sequence[BlockDataTuple]:
         """See `Database.block_data`."""
         return await self._run_driver(self._pool, lambda connection: statements.block_data(connection, keys))
 
@@ -199,6 +212,26 @@ class PostgresqlDatabase:
     ) -> Sequence[tuple[int, int, int]]:
         """See `Database.days_back`."""
         return _adapted(connection).run_async(lambda driver: statements.days_back(driver, last_days, days))
+
+    def block_seals(self, connection: Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+        """See `Database.block_seals`."""
+        return _adapted(connection).run_async(lambda driver: statements.block_seals(driver, keys))
+
+    def remove_blocks(self, connection: Connection, keys: Collection[BlockKey]) -> None:
+        """See `Database.remove_blocks`."""
+        _adapted(connection).run_async(lambda driver: statements.remove_blocks(driver, keys))
+
+    async def hear(self, listener: Callable[[], None]) -> None:
+        """See `Database.hear`."""
+        while True:
+            try:
+                async with self._listening.connect() as connection:
+                    driver = cast(Driver, (await connection.get_raw_connection()).driver_connection)
+                    await self._notices.hear(driver, listener)
+            except Exception as error:
+                if translate(error) is None:
+                    raise
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     async def version(self) -> str:
         """See `Database.version`."""
@@ -215,6 +248,8 @@ class PostgresqlDatabase:
     async def close(self) -> None:
         """See `Database.close`."""
         self._closed = True
+        await self._notices.close()
+        await self._listening.dispose()
         await self._shared.dispose()
         await self._pool.dispose()
 

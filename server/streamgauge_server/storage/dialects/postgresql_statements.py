@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import Any, Protocol, cast
@@ -12,6 +12,7 @@ from sqlalchemy import Table
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
 from streamgauge_server.storage.block_selection import BlockSelection, ListSyntax
 from streamgauge_server.storage.database import (
+    BlockDataTuple,
     BlockKey,
     DayBlockTuple,
     LatestTuple,
@@ -20,6 +21,7 @@ from streamgauge_server.storage.database import (
     SubjectTuple,
 )
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
+from streamgauge_server.timeseries.envelope import SEAL_BYTES
 from streamgauge_server.timeseries.query import StoredBlock
 
 _LISTS = ListSyntax(
@@ -67,9 +69,20 @@ JOIN subjects AS s ON s.tenant = k.tenant AND s.kind = k.kind AND s.name = k.nam
 JOIN latest AS l ON l.subject_id = s.id
 """
 _BLOCK_DATA = """
-SELECT b.seq, b.data
+SELECT b.seq, b.rows, b.first_time, b.last_time, b.data
 FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
 JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
+"""
+_BLOCK_SEALS = f"""
+SELECT b.seq, substr(b.data, 1, {SEAL_BYTES})
+FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
+JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
+WHERE NOT b.reduced
+"""
+_REMOVE_BLOCKS = """
+DELETE FROM blocks AS b
+USING unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
+WHERE b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
 """
 _BLOCKS_OF_DAYS = """
 SELECT b.subject_id, b.day, b.seq, b.first_time, b.last_time, b.run_id, b.data
@@ -116,6 +129,14 @@ class Driver(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Any]:
         """Returns a context that begins a transaction and ends it."""
+        ...
+
+    async def add_listener(self, channel: str, callback: Callable[[object, int, str, object], None]) -> None:
+        """Listens on a channel: the callback gets the connection, a process id, the channel and the payload."""
+        ...
+
+    def add_termination_listener(self, callback: Callable[[object], None]) -> None:
+        """Has a callback called when the connection is closed or breaks."""
         ...
 
     def is_closed(self) -> bool:
@@ -215,9 +236,19 @@ async def blocks(connection: Driver, selection: BlockSelection) -> Sequence[tupl
     return [(row[0], StoredBlock(*row[1:])) for row in rows]
 
 
-async def block_data(connection: Driver, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+async def block_data(connection: Driver, keys: Collection[BlockKey]) -> Sequence[BlockDataTuple]:
     """See `Database.block_data`."""
-    return cast(Sequence[tuple[int, bytes]], await connection.fetch(_BLOCK_DATA, *_columns(keys)))
+    return cast(Sequence[BlockDataTuple], await connection.fetch(_BLOCK_DATA, *_columns(keys)))
+
+
+async def block_seals(connection: Driver, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+    """See `Database.block_seals`."""
+    return cast(Sequence[tuple[int, bytes]], await connection.fetch(_BLOCK_SEALS, *_columns(keys)))
+
+
+async def remove_blocks(connection: Driver, keys: Collection[BlockKey]) -> None:
+    """See `Database.remove_blocks`."""
+    await connection.execute(_REMOVE_BLOCKS, *_columns(keys))
 
 
 async def blocks_of_days(

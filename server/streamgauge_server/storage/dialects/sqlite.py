@@ -14,7 +14,9 @@ from sqlalchemy.pool import NullPool
 
 from streamgauge_server.storage.append_plan import AppendPlan
 from streamgauge_server.storage.block_selection import BlockSelection
+from streamgauge_server.storage.commit_signal import CommitSignal
 from streamgauge_server.storage.database import (
+    BlockDataTuple,
     BlockKey,
     DayBlockTuple,
     LatestTuple,
@@ -140,6 +142,7 @@ class SqliteDatabase:
     engine: Engine = "sqlite"
 
     def __init__(self, url: StoreUrl, pool_size: int) -> None:
+        self.committed = CommitSignal()
         self._path = Path(url.path) if url.path else None
         self._sql_engine = create_sql_engine(url)
         self._writer = ConnectionThreads(self._link_to_write, 1, "sqlite-write", is_broken)
@@ -189,7 +192,7 @@ class SqliteDatabase:
             with link.sql.begin():
                 return work(link.sql)
 
-        return await self._run(self._writer, transaction)
+        return await self._commit(transaction)
 
     async def append(self, appends: Sequence[Append], now: int) -> list[Outcome]:
         """See `Database.append`."""
@@ -207,7 +210,7 @@ class SqliteDatabase:
                 raise
             return plan.outcomes
 
-        return await self._run(self._writer, transaction)
+        return await self._commit(transaction)
 
     async def latest(self, subjects: Collection[SubjectTuple]) -> Sequence[LatestTuple]:
         """See `Database.latest`."""
@@ -239,7 +242,7 @@ class SqliteDatabase:
         """See `Database.blocks`."""
         return await self._select(self._readers, lambda link: statements.blocks(link.driver, selection))
 
-    async def block_data(self, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+    async def block_data(self, keys: Collection[BlockKey]) -> Sequence[BlockDataTuple]:
         """See `Database.block_data`."""
         return await self._select(self._readers, lambda link: statements.block_data(link.driver, keys))
 
@@ -254,6 +257,17 @@ class SqliteDatabase:
     ) -> Sequence[tuple[int, int, int]]:
         """See `Database.days_back`."""
         return statements.days_back(_driver(connection), last_days, days)
+
+    def block_seals(self, connection: Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+        """See `Database.block_seals`."""
+        return statements.block_seals(_driver(connection), keys)
+
+    def remove_blocks(self, connection: Connection, keys: Collection[BlockKey]) -> None:
+        """See `Database.remove_blocks`."""
+        statements.remove_blocks(_driver(connection), keys)
+
+    async def hear(self, listener: Callable[[], None]) -> None:
+        """See `Database.hear`. Processes that share a file have no way to tell."""
 
     async def version(self) -> str:
         """See `Database.version`."""
@@ -274,6 +288,11 @@ class SqliteDatabase:
         for threads in (self._readers, self._lookups, self._writer):
             await threads.close()
         self._sql_engine.dispose()
+
+    async def _commit(self, transaction: Callable[[_Link], T]) -> T:
+        result = await self._run(self._writer, transaction)
+        self.committed.fire()
+        return result
 
     async def _select(self, threads: ConnectionThreads[_Link], work: Callable[[_Link], T]) -> T:
         return await self._run(threads, work, interruptible=True)

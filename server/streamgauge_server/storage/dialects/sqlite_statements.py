@@ -12,6 +12,7 @@ from sqlalchemy import Table
 from streamgauge_server.storage.append_plan import AppendPlan, RequestKey
 from streamgauge_server.storage.block_selection import BlockSelection, ListSyntax
 from streamgauge_server.storage.database import (
+    BlockDataTuple,
     BlockKey,
     DayBlockTuple,
     LatestTuple,
@@ -20,6 +21,7 @@ from streamgauge_server.storage.database import (
     SubjectTuple,
 )
 from streamgauge_server.storage.records import REQUEST_LIFETIME, RequestRecord
+from streamgauge_server.timeseries.envelope import SEAL_BYTES
 from streamgauge_server.timeseries.query import StoredBlock
 
 _LISTS = ListSyntax(
@@ -54,7 +56,11 @@ CROSS JOIN subjects AS s
   AND s.name = json_extract(k.value, '$[2]')
 JOIN latest AS l ON l.subject_id = s.id
 """
-_BLOCK_DATA = "SELECT seq, data FROM blocks WHERE seq IN (SELECT value FROM json_each(?))"
+_BLOCK_DATA = "SELECT seq, rows, first_time, last_time, data FROM blocks WHERE seq IN (SELECT value FROM json_each(?))"
+_BLOCK_SEALS = f"""
+SELECT seq, substr(data, 1, {SEAL_BYTES}) FROM blocks WHERE seq IN (SELECT value FROM json_each(?)) AND NOT reduced
+"""
+_REMOVE_BLOCKS = "DELETE FROM blocks WHERE seq IN (SELECT value FROM json_each(?))"
 _BLOCKS_OF_DAYS = """
 SELECT b.subject_id, b.day, b.seq, b.first_time, b.last_time, b.run_id, b.data
 FROM json_each(?) AS k
@@ -182,9 +188,19 @@ def blocks(connection: sqlite3.Connection, selection: BlockSelection) -> Sequenc
     return [(row[0], StoredBlock(*row[1:])) for row in rows]
 
 
-def block_data(connection: sqlite3.Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+def block_data(connection: sqlite3.Connection, keys: Collection[BlockKey]) -> Sequence[BlockDataTuple]:
     """See `Database.block_data`. The seq alone identifies a block."""
     return connection.execute(_BLOCK_DATA, (json.dumps([seq for _, _, seq in keys]),)).fetchall()
+
+
+def block_seals(connection: sqlite3.Connection, keys: Collection[BlockKey]) -> Sequence[tuple[int, bytes]]:
+    """See `Database.block_seals`."""
+    return connection.execute(_BLOCK_SEALS, (json.dumps([seq for _, _, seq in keys]),)).fetchall()
+
+
+def remove_blocks(connection: sqlite3.Connection, keys: Collection[BlockKey]) -> None:
+    """See `Database.remove_blocks`."""
+    connection.execute(_REMOVE_BLOCKS, (json.dumps([seq for _, _, seq in keys]),))
 
 
 def blocks_of_days(
