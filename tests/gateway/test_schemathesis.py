@@ -60,7 +60,9 @@ KNOWN |= {"source_id": "orders", "uuid": "etl", "name": "job-types", "asset_urn"
 
 def described() -> OpenApiSchema:
     """Returns the document as schemathesis sees it; operations must be known before there is a server."""
-    schema = schemathesis.openapi.from_dict(document(apis_of(Upstream(MagicMock()), HttpSettings()), contract()))
+    schema = schemathesis.openapi.from_dict(
+        document(apis_of(Upstream(MagicMock()), HttpSettings(), clock=int), contract())
+    )
     schema.config.update(base_url="http://127.0.0.1")
     schema.config.phases.coverage.unexpected_methods = {"put", "trace"}
     # There is no authentication here; a made-up token would be refused before anything else is looked at.

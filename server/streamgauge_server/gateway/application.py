@@ -15,7 +15,6 @@ from streamgauge_server.gateway import operations, rest
 from streamgauge_server.gateway.api import Api
 from streamgauge_server.gateway.dispatch import Dispatch
 from streamgauge_server.gateway.legacy import assets, jobs, metric_types, sources
-from streamgauge_server.gateway.legacy.metric_types import microseconds
 from streamgauge_server.gateway.observation import AccessLog, HttpMetrics, Observation
 from streamgauge_server.gateway.openapi import documents
 from streamgauge_server.gateway.reception import Reception
@@ -39,7 +38,7 @@ def application(
     registry: CollectorRegistry,
     show_metrics: bool = True,
     access_log: AccessLog = "failures",
-    clock: Callable[[], int] = microseconds,
+    clock: Callable[[], int],
 ) -> ASGIApp:
     """Returns the application.
 
@@ -77,7 +76,7 @@ def layered(router: Router, settings: HttpSettings, metrics: HttpMetrics, access
     return app
 
 
-def apis_of(upstream: Upstream, settings: HttpSettings, clock: Callable[[], int] = microseconds) -> Iterator[Api]:
+def apis_of(upstream: Upstream, settings: HttpSettings, clock: Callable[[], int]) -> Iterator[Api]:
     """Yields REST, and the legacy APIs that are switched on."""
     yield rest.api(upstream)
     if settings.sources.enabled:

@@ -6,7 +6,6 @@ It is that of NGA Scale. What it answers, and where that differs, stands in docs
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from urllib.parse import quote
@@ -37,12 +36,7 @@ _PARAMETERS = {"columns": "column", "groups": "group", "choices": "choice_id", "
 """Parameters by the fields of `GetPlotDataRequest` that they become."""
 
 
-def microseconds() -> int:
-    """Returns the time of day, in microseconds since 1970."""
-    return time.time_ns() // 1_000
-
-
-def api(upstream: Upstream, settings: LegacySettings, *, clock: Callable[[], int] = microseconds) -> Api:
+def api(upstream: Upstream, settings: LegacySettings, *, clock: Callable[[], int]) -> Api:
     """Returns the API. `clock` is what durations in `started` and `ended` count back from, in microseconds."""
     routes = []
     for version in VERSIONS:
