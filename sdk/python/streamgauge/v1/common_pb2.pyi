@@ -667,8 +667,8 @@ class Frame(_message.Message):
 
     @_builtins.property
     def time_unix_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The moments in microseconds since 1970-01-01T00:00:00Z. Required, at least one, in any order; where a moment
-        repeats the later row stands. At most `max_samples_per_frame` (100,000) samples in a frame, counted over all
+        """The moments in microseconds since 1970-01-01T00:00:00Z; those before, which only assets have, in two's complement.
+        Required, at least one, in any order; where a moment repeats the later row stands. At most `max_samples_per_frame` (100,000) samples in a frame, counted over all
         columns.
         """
 

@@ -260,7 +260,9 @@ class ExportMetricsResponse(_message.Message):
     UNKNOWN_SUBJECTS_FIELD_NUMBER: _builtins.int
     DAMAGED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Where to go on after this message."""
+    """Where to go on after this message. It changes when a day of a subject is whole: until then it is the cursor of the
+    message before, empty at first, and a call that goes on from it sends the frames since then again.
+    """
     subject_count: _builtins.int
     """How many subjects and parts the export has in all, and how many of them are sent whole with this message."""
     subjects_done: _builtins.int
@@ -307,8 +309,8 @@ class WatchMetricsRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """The cursor of the last message that was received. Optional; without it the stream begins with what is committed from
-    now on.
+    """The cursor of the last message that was received, whatever the other fields of that call were. Optional; without it
+    the stream begins with what is committed from now on.
     """
     @_builtins.property
     def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
