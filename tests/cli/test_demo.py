@@ -22,6 +22,7 @@ from streamgauge.v1 import source_service_pb2
 from tests.cli.conftest import CommandLine
 
 LAST_LINE = "Stop the server with Ctrl-C.\n"
+NO_HTTP = "http://127.0.0.1:1"
 SOURCE = "67ad6e0af08a2365c729ba79"
 
 
@@ -53,8 +54,9 @@ def demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, port: int = 20_000 + os.getpid() % 10_000) -> Demo:
+        ports = ["--port", str(port), "--http-port", str(port + 10_000)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "streamgauge.demo", "--directory", str(tmp_path), "--port", str(port), *arguments],
+            [sys.executable, "-m", "streamgauge.demo", "--directory", str(tmp_path), *ports, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -116,6 +118,8 @@ def test_a_newcomers_first_and_second_run(demo: Callable[..., Demo], tmp_path: P
     assert "4 windows of 1 minute" in out
     assert "78,111" in out
     assert "Snapshot of source_67ad6e0af08a2365c729ba79.public.orders: completed" in out
+    assert '"rawValue":{"stringValue":"Unknown"}' in out
+    assert '"sourceRecordWriteTotal":100340' in out
     assert "sourceRecordWriteTotal: 100,340 across 4 resets" in out
     assert "recordRetryTotal: 45 across 12 resets" in out
     with Client(first.target) as client:  # a question without a range is about the last 24 hours
@@ -147,7 +151,7 @@ def test_a_store_with_other_sources_is_left_as_it_is() -> None:
     with testing.server() as server:
         client = server.client()
         client.sources.create("mine")
-        block = demo_run._prepare(client)
+        block = demo_run._prepare(client, NO_HTTP)
         assert [source.id for source in client.sources.list()] == ["mine"]
         assert "sources/mine" in in_a_shell(block)
 
@@ -157,7 +161,7 @@ def test_a_store_with_access_tokens_is_served_and_says_what_calls_need() -> None
         client = server.client()
         client.sources.create("mine")
         secret = client.tokens.create(["admin"]).secret
-        assert "sources/mine" in in_a_shell(demo_run._prepare(client), STREAMGAUGE_TOKEN=secret)
+        assert "sources/mine" in in_a_shell(demo_run._prepare(client, NO_HTTP), STREAMGAUGE_TOKEN=secret)
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_ports_are_tried_upwards() -> None:
 
 
 def test_a_server_that_dies_ends_the_wait(tmp_path: Path) -> None:
-    server = LocalServer(tmp_path, free_port(22_000))
+    server = LocalServer(tmp_path, free_port(22_000), free_port(32_000))
     server.start()
     assert server._process is not None
     server._process.kill()

@@ -37,11 +37,11 @@ def test_a_program_that_is_missing_is_left_to_the_path(tmp_path: Path) -> None:
 
 def test_the_range_is_in_whole_minutes_around_the_run() -> None:
     seen = (datetime(2026, 11, 21, 23, 58, 59, 1, tzinfo=UTC), datetime(2026, 11, 22, 0, 0, 0, 0, tzinfo=UTC))
-    block = lines(PROGRAMS, "h:1", seen)
+    block = lines(PROGRAMS, "h:1", "http://h:2", seen)
     assert "--from 2026-11-21T23:58:00Z --to 2026-11-22T00:01:00Z" in block
 
 
 def test_without_the_run_only_what_works_on_any_store_is_printed() -> None:
-    block = lines(PROGRAMS, "h:1", None)
+    block = lines(PROGRAMS, "h:1", "http://h:2", None)
     assert "sources list" in block
     assert "67ad6e0af08a2365c729ba79" not in block

@@ -57,7 +57,14 @@ def import_(session: Session, shift_to_now: bool) -> None:
     show_default=True,
     help="The port, or the next free one.",
 )
-def run(directory: Path, port: int) -> None:
+@click.option(
+    "--http-port",
+    type=click.IntRange(1, 65_535),
+    default=8_080,
+    show_default=True,
+    help="The port of the HTTP gateway, or the next free one.",
+)
+def run(directory: Path, port: int, http_port: int) -> None:
     """Run a server on this machine with the recorded run in it, until Ctrl-C.
 
     An empty store is filled with the run, moved to end now; a store with sources in it is left as it is.
@@ -68,7 +75,7 @@ def run(directory: Path, port: int) -> None:
     except ImportError as error:
         fail(f"the server needs {error.name}; install it with: pip install 'streamgauge[server]'", REFUSED)
     try:
-        demo_run.run(directory, port)
+        demo_run.run(directory, port, http_port)
     except local_server.ServerFailed as error:
         fail(str(error), UNAVAILABLE)
     except StreamgaugeError as error:

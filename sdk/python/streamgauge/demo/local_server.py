@@ -38,16 +38,19 @@ def free_port(wanted: int) -> int:
 class LocalServer:
     """`streamgauge-server serve` with an SQLite file in a directory."""
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, port: int, http_port: int) -> None:
         self.target = f"{HOST}:{port}"
+        self.http_url = f"http://{HOST}:{http_port}"
         self.log = directory / "server.log"
         self._database = directory / "streamgauge.db"
+        self._http_port = http_port
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts the server and waits until it is healthy. ServerFailed, with the end of its log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["serve", "--listen", self.target, "--database", f"sqlite:///{self._database}"]
+        arguments += ["--http-port", str(self._http_port)]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "streamgauge_server", *arguments],

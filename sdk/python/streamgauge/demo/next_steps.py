@@ -36,10 +36,11 @@ class Programs:
         return cls(find("grpcurl"), find("streamgauge"), find("python"))
 
 
-def lines(programs: Programs, target: str, seen: tuple[datetime, datetime] | None) -> str:
-    """Returns the block. `seen` is the first and last moment of the recorded run in the server, None without it.
+def lines(programs: Programs, target: str, http_url: str, seen: tuple[datetime, datetime] | None) -> str:
+    """Returns the block, for the server at `target` with its HTTP gateway at `http_url`.
 
-    The lines name their range in full, so that they still answer when the run has grown older than a day.
+    `seen` is the first and last moment of the recorded run in the server, None without it. The lines name their range
+    in full, so that they still answer when the run has grown older than a day.
     """
     grpcurl = f"{programs.grpcurl} -plaintext"
     service = f"{target} streamgauge.v1.SourceService"
@@ -53,6 +54,7 @@ def lines(programs: Programs, target: str, seen: tuple[datetime, datetime] | Non
         )
     start, end = _whole_minutes(*seen)
     period = f"--from {_iso(start)} --to {_iso(end)}"
+    legacy_period = f"timestamp_from={_iso(start)}&timestamp_to={_iso(end)}"
     question = json.dumps(
         {
             "source": MAIN_SOURCE,
@@ -77,6 +79,10 @@ def lines(programs: Programs, target: str, seen: tuple[datetime, datetime] | Non
 {programs.streamgauge} sources metrics {_SOURCE} --type latest --target {target}
 {programs.streamgauge} latest {MAIN_SOURCE} sources/67ad6e0af08a2365c729ba80 sources/file_demo \
 --metric connector_status --target {target}
+
+# Over HTTP: as REST, and as clients of Streamkap ask
+curl -s '{http_url}/v1/sources/{_SOURCE}/metrics?timeType=TIME_TYPE_LATEST&metrics=connector_status'
+curl -s '{http_url}/sources/{_SOURCE}/metrics?time_type=timesummary&{legacy_period}'
 
 # In Python: the totals are true, although restarts set the counters back to zero
 {programs.python} - <<'EOF'

@@ -18,7 +18,7 @@ from streamgauge.errors import SourceNotFoundError, UnauthenticatedError
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def run(directory: Path, wanted_port: int) -> None:
+def run(directory: Path, wanted_port: int, wanted_http_port: int) -> None:
     """Serves from `directory` until Ctrl-C. ServerFailed when the server does not start or ends by itself.
 
     The run is moved to end now: a question that names no range asks for the last 24 hours.
@@ -26,15 +26,17 @@ def run(directory: Path, wanted_port: int) -> None:
     # SIGINT too: a shell starts what it puts into the background with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    port = free_port(wanted_port)
-    server = LocalServer(directory, port)
+    port, http_port = free_port(wanted_port), free_port(wanted_http_port)
+    server = LocalServer(directory, port, http_port)
     try:
         server.start()
         with Client(server.target) as client:
-            steps = _prepare(client)
-        if port != wanted_port:
-            print(f"Port {wanted_port} is taken, so the port is {port}.")
+            steps = _prepare(client, server.http_url)
+        for wanted, taken in ((wanted_port, port), (wanted_http_port, http_port)):
+            if taken != wanted:
+                print(f"Port {wanted} is taken, so the port is {taken}.")
         print(f"The server listens on {server.target}; its store and its log are in {directory}.")
+        print(f"Its HTTP gateway is {server.http_url}, with the documentation of all APIs at {server.http_url}/docs.")
         print(f"What to try in another terminal:\n\n{steps}\n\nStop the server with Ctrl-C.", flush=True)
         server.wait()
     except KeyboardInterrupt:
@@ -43,13 +45,13 @@ def run(directory: Path, wanted_port: int) -> None:
         server.stop()
 
 
-def _prepare(client: Client) -> str:
+def _prepare(client: Client, http_url: str) -> str:
     """Fills an empty store, and returns what can be tried."""
     programs = next_steps.Programs.beside(Path(sys.executable), Path.cwd())
     try:
         if next(iter(client.sources.list(page_size=1)), None) is None:
             _fill(client)
-        return next_steps.lines(programs, client.target, _seen(client))
+        return next_steps.lines(programs, client.target, http_url, _seen(client))
     except UnauthenticatedError:  # somebody has created an access token in this store: it is in use, and not ours
         return next_steps.lines_with_token(programs, client.target)
 

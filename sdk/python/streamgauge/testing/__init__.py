@@ -29,9 +29,11 @@ _START_SECONDS = 60.0
 class RunningServer:
     """A server that runs while the `with` block of `server()` does."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, http_url: str | None = None) -> None:
         self.target = target
         """Where it is: `127.0.0.1:port`."""
+        self.http_url = http_url
+        """Where its HTTP gateway is, with the setting `http={"port": 0}`, for example `http://127.0.0.1:8080`."""
         self._clients: list[Client] = []
 
     def client(self, **arguments: Any) -> Client:
@@ -63,7 +65,7 @@ def server(**settings: Any) -> Iterator[RunningServer]:
         Exception: What the server says when it cannot start.
     """
     thread = _ServerThread({"listen": "127.0.0.1:0", "database": "sqlite://:memory:", **settings})
-    running = RunningServer(thread.start())
+    running = RunningServer(*thread.start())
     try:
         yield running
     finally:
@@ -76,13 +78,13 @@ class _ServerThread:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
-        self._started: Future[str] = Future()
+        self._started: Future[tuple[str, str | None]] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="streamgauge-server", daemon=True)
 
-    def start(self) -> str:
-        """Starts the server and returns where it is."""
+    def start(self) -> tuple[str, str | None]:
+        """Starts the server and returns where it is, and where its HTTP gateway is if it has one."""
         self._thread.start()
         return self._started.result(_START_SECONDS)
 
@@ -109,6 +111,7 @@ class _ServerThread:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         app = App(Settings(**self._settings))
         await app.start()
-        self._started.set_result(app.address)
+        http_url = f"http://127.0.0.1:{app.http_port}" if app.http_port else None
+        self._started.set_result((app.address, http_url))
         await self._stopping.wait()
         await app.stop(grace=0)
