@@ -33,6 +33,7 @@ from streamgauge.v1 import (
 
 from streamgauge_server import logs
 from streamgauge_server.collectors.compaction import CompactionMetrics, CompactionWorker
+from streamgauge_server.collectors.damage import DamageMetrics
 from streamgauge_server.collectors.flink import FlinkCollector
 from streamgauge_server.collectors.health import CollectorMetrics
 from streamgauge_server.collectors.pruning import Pruner
@@ -43,6 +44,7 @@ from streamgauge_server.model.clock import MICROS_PER_SECOND, Clock, SystemClock
 from streamgauge_server.model.errors import DomainError
 from streamgauge_server.rpc import diagnostics
 from streamgauge_server.rpc.assets import AssetMetricServicer
+from streamgauge_server.rpc.damage import tell
 from streamgauge_server.rpc.deprecation import DeprecatedCalls
 from streamgauge_server.rpc.health import HealthServicer
 from streamgauge_server.rpc.interceptor import Registrar, StepInterceptor
@@ -210,6 +212,8 @@ class App:
         self._closing.push_async_callback(self._clusters.close)
         self.store = store = await open_store(self.settings, self._clock)
         self._closing.push_async_callback(store.close)
+        store.damage.listener = tell
+        self._registry.register(DamageMetrics(store.damage))
         authenticator = self._authenticator(store)
         check_exposure(self.settings, authenticated=await authenticator.required())
         self.interceptor = self._interceptor_over(store, authenticator)

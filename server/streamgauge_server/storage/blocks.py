@@ -15,9 +15,11 @@ from streamgauge_server.storage.block_selection import BlockSelection
 from streamgauge_server.storage.database import Database, LatestTuple, SubjectTuple
 from streamgauge_server.storage.group_commit import GroupCommit
 from streamgauge_server.storage.group_read import GroupRead
+from streamgauge_server.storage.latest_rebuilding import LatestRebuilding, is_damaged
 from streamgauge_server.storage.records import (
     REQUEST_LIFETIME,
     Append,
+    LatestDamaged,
     LatestRow,
     Outcome,
     RequestRecord,
@@ -25,6 +27,7 @@ from streamgauge_server.storage.records import (
     SubjectWrite,
 )
 from streamgauge_server.timeseries.block import SUMMARY_MIN_ROWS
+from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.latest import LatestSample, decode_latest, encode_latest
 from streamgauge_server.timeseries.query import StoredBlock
 
@@ -56,9 +59,10 @@ Enough = Callable[[int, Sequence[StoredBlock]], bool]
 class Blocks:
     """Appends and loads blocks. Subjects are named by their ids, except in `latest`."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, rebuilding: LatestRebuilding) -> None:
         self._database = database
         self._clock = clock
+        self._rebuilding = rebuilding
         self._commits = GroupCommit(self._append_all)
         self._latest: GroupRead[SubjectTuple, dict[str, LatestRow]] = GroupRead(self._fetch_latest)
 
@@ -227,7 +231,10 @@ class Blocks:
             encoded = connection.scalar(select(t.c.samples).where(*same).with_for_update())
             if encoded is None:
                 return
-            samples = decode_latest(encoded)
+            try:
+                samples = decode_latest(encoded)
+            except BlockCorrupt:
+                return  # made anew by whoever reads it next, and then another version
             for metric, lifetime in lifetimes.items():
                 if (old := samples.get(metric)) is not None:
                     samples[metric] = LatestSample(old.time, old.value, old.start, lifetime)
@@ -240,9 +247,18 @@ class Blocks:
         await self._commits.close()
 
     async def _append_all(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        try:
+            return await self._database.append(appends, self._clock.now())
+        except LatestDamaged as error:
+            await self._rebuilding.rebuild(error.subject_ids)
         return await self._database.append(appends, self._clock.now())
 
     async def _fetch_latest(self, keys: Collection[SubjectTuple]) -> dict[SubjectTuple, dict[str, LatestRow]]:
+        rows = await self._database.latest(keys)
+        try:
+            return _by_subject(rows)
+        except BlockCorrupt:
+            await self._rebuilding.rebuild({row[4] for row in rows if is_damaged(row[6])})
         return _by_subject(await self._database.latest(keys))
 
     async def _load(self, selection: BlockSelection) -> dict[int, list[StoredBlock]]:

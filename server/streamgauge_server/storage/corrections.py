@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from streamgauge_server.model.clock import MICROS_PER_DAY
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import correction_statements as statements
+from streamgauge_server.storage.damage_log import Damage, DamageLog, of_samples
 from streamgauge_server.storage.database import Database, DayBlockTuple, SubjectDay
 from streamgauge_server.storage.day_rounds import load_days
 from streamgauge_server.storage.latest_restoration import Loss, LossRange, restore_latest
@@ -38,17 +39,23 @@ class _Deletion:
 
 @dataclass(slots=True)
 class _Tally:
-    """What goes of a subject: how many values that stood, and the metrics of which any sample goes."""
+    """What goes of a subject: how many values that stood, and the metrics of which any sample goes.
+
+    With `any_metric` a damaged block goes, which may have held any. `damage` is what was met on the way.
+    """
 
     values: Counter[int] = field(default_factory=Counter)
     metrics: set[int] = field(default_factory=set)
+    any_metric: bool = False
+    damage: list[Damage] = field(default_factory=list)
 
 
 class Corrections:
     """Deletes samples. Subjects are named by their ids."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, damage: DamageLog) -> None:
         self._database = database
+        self._damage = damage
 
     async def delete_samples(
         self,
@@ -69,11 +76,11 @@ class Corrections:
         changes nothing.
 
         It takes about as long as reading and writing the days that hold the samples, and reads a few MiB of them at a
-        time, or one day.
+        time, or one day. Damaged blocks go if all that they can hold does, and stay otherwise; their values are not
+        counted.
 
         Raises:
             SubjectGone: the subject does not exist.
-            BlockCorrupt: stored bytes are damaged.
             DomainError: STORE_UNAVAILABLE.
         """
         deleted = await self.delete_from_each(
@@ -99,14 +106,16 @@ class Corrections:
         fraction of the time of one by one.
 
         Raises:
-            BlockCorrupt: stored bytes are damaged.
             DomainError: STORE_UNAVAILABLE.
         """
         ids = list(subject_ids)
         deletion = _Deletion(start, end, metrics, run_id)
         if validate_only:
-            return await self._database.read(lambda connection: self._preview(connection, ids, deletion))
-        return await self._database.write(lambda connection: self._delete(connection, ids, deletion))
+            tallies = await self._database.read(lambda connection: self._preview(connection, ids, deletion))
+        else:
+            tallies = await self._database.write(lambda connection: self._delete(connection, ids, deletion))
+        await self._damage.note([damage for tally in tallies.values() for damage in tally.damage])
+        return {subject_id: Deleted(tally.values) for subject_id, tally in tallies.items()}
 
     async def subjects_of_run(
         self, tenant: str, kind: SubjectKind, run_id: str, *, after: int, limit: int
@@ -125,22 +134,27 @@ class Corrections:
 
         return await self._database.read(work)
 
-    def _preview(self, connection: Connection, ids: Sequence[int], deletion: _Deletion) -> dict[int, Deleted]:
+    def _preview(self, connection: Connection, ids: Sequence[int], deletion: _Deletion) -> dict[int, _Tally]:
         there = connection.scalars(statements.PRESENT, {"subjects": ids}).all()
-        tallies = self._correct(connection, there, deletion, dry=True)
-        return {subject_id: Deleted(tally.values) for subject_id, tally in tallies.items()}
+        return self._correct(connection, there, deletion, dry=True)
 
-    def _delete(self, connection: Connection, ids: Sequence[int], deletion: _Deletion) -> dict[int, Deleted]:
+    def _delete(self, connection: Connection, ids: Sequence[int], deletion: _Deletion) -> dict[int, _Tally]:
         rows = {row.subject_id: row for row in connection.execute(statements.LOCKED, {"subjects": ids})}
         tallies = self._correct(connection, list(rows), deletion, dry=False)
         losses = [
-            Loss(subject_id, rows[subject_id].version, rows[subject_id].samples, tally.metrics)
+            Loss(
+                subject_id,
+                rows[subject_id].version,
+                rows[subject_id].samples,
+                None if tally.any_metric else tally.metrics,
+            )
             for subject_id, tally in tallies.items()
-            if tally.metrics
+            if tally.metrics or tally.any_metric
         ]
         within = LossRange(deletion.start, deletion.end, emptied=not deletion.run_id)
-        restore_latest(self._database, connection, losses, within)
-        return {subject_id: Deleted(tally.values) for subject_id, tally in tallies.items()}
+        for damage in restore_latest(self._database, connection, losses, within):
+            tallies[damage.subject_id].damage.append(damage)
+        return tallies
 
     def _correct(
         self, connection: Connection, ids: Sequence[int], deletion: _Deletion, *, dry: bool
@@ -164,9 +178,12 @@ class Corrections:
         days = [(subject_id, day, size) for subject_id, day, size in rows]
         for blocks in load_days(self._database, connection, days, deletion.start, deletion.end):
             corrections = self._database.compute(connection, partial(_correct_days, blocks, deletion))
-            for (subject_id, _), correction in corrections.items():
-                tallies[subject_id].values.update(correction.values)
-                tallies[subject_id].metrics |= correction.metrics
+            for (subject_id, day), correction in corrections.items():
+                tally = tallies[subject_id]
+                tally.values.update(correction.values)
+                tally.metrics |= correction.metrics
+                tally.any_metric |= not set(correction.damaged).isdisjoint(correction.removed)
+                tally.damage += of_samples(subject_id, day, correction.damaged)
             if not dry:
                 _store(connection, corrections)
         return tallies
