@@ -11,8 +11,6 @@ from tests.bench.peers.peer import Peer
 from tests.bench.peers.questions import Question
 from tests.bench.workload import Readings, readings
 
-ASK_SECONDS = 1.5
-"""How long a system is asked in a round, about; at least once."""
 MAX_CALLS = 200
 
 
@@ -109,13 +107,13 @@ class Contest:
         for peer in self.peers:
             self.results.peaks[peer.name] = max(self.results.peaks.get(peer.name, 0), peer.peak_memory())
 
-    def ask(self, question: Question, rounds: int) -> dict[str, list[float]]:
-        """Asks all in turns; returns the median of the seconds of each round."""
+    def ask(self, question: Question, rounds: int, seconds: float) -> dict[str, list[float]]:
+        """Asks all in turns, each for about so many seconds and at least once in a round; returns the median of the seconds of each round."""
         calls = {}
         for peer in self.peers:
             (first,) = peer.latencies(question, 1)
             (second,) = peer.latencies(question, 1)
-            calls[peer.name] = min(MAX_CALLS, 1 + int(ASK_SECONDS / min(first, second)))
+            calls[peer.name] = min(MAX_CALLS, 1 + int(seconds / min(first, second)))
         found: dict[str, list[float]] = {peer.name: [] for peer in self.peers}
         for _ in range(rounds):
             self._noise.take()
