@@ -108,7 +108,7 @@ class Contest:
             self.results.peaks[peer.name] = max(self.results.peaks.get(peer.name, 0), peer.peak_memory())
 
     def ask(self, question: Question, rounds: int, seconds: float) -> dict[str, list[float]]:
-        """Asks all in turns, each for about so many seconds and at least once in a round; returns the median of the seconds of each round."""
+        """Asks all in turns, each for about so many seconds a round, at least once; returns each round's median."""
         calls = {}
         for peer in self.peers:
             (first,) = peer.latencies(question, 1)
