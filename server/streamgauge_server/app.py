@@ -37,6 +37,7 @@ from streamgauge_server.collectors.damage import DamageMetrics
 from streamgauge_server.collectors.flink import FlinkCollector
 from streamgauge_server.collectors.health import CollectorMetrics
 from streamgauge_server.collectors.pruning import Pruner
+from streamgauge_server.collectors.retention import RetentionMetrics, RetentionWorker
 from streamgauge_server.configuration import mask_url
 from streamgauge_server.exposition import serve_metrics
 from streamgauge_server.listener import bind, check_exposure, grpc_options
@@ -88,6 +89,7 @@ from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.openid import OpenIdVerifier, Provider
 from streamgauge_server.services.plot_data import PlotData
 from streamgauge_server.services.plot_values import PlotValues
+from streamgauge_server.services.retention import RetentionService
 from streamgauge_server.services.savepoints import Savepoints
 from streamgauge_server.services.server_info import ServerInfoReader
 from streamgauge_server.services.source_metrics import SourceMetrics
@@ -265,7 +267,7 @@ class App:
         registrar = Registrar(interceptor)
 
         registry = SubjectRegistry(store, limits, open_registration=settings.subject_registration == "open")
-        descriptors = Descriptors(store, clock, limits)
+        descriptors = Descriptors(store, clock, limits, settings.retention.rules)
         blocks = BlockReader(store)
         latest = LatestReader(store, limits, descriptors, blocks)
         query = MetricsQuery(store, clock, limits, descriptors, blocks)
@@ -289,6 +291,7 @@ class App:
                     query,
                     latest,
                     descriptors,
+                    self._retention_over(store),
                 ),
                 clock,
             ),
@@ -367,6 +370,13 @@ class App:
             JobErrors(store),
         )
 
+    def _retention_over(self, store: Store) -> RetentionService:
+        return RetentionService(store, self._clock, self.settings.retention.rules, horizon=self._watch_horizon)
+
+    @property
+    def _watch_horizon(self) -> int:
+        return int(self.settings.watch_horizon_seconds * MICROS_PER_SECOND)
+
     def _features(self) -> Sequence[str]:
         settings = self.settings
         switched = {
@@ -387,7 +397,7 @@ class App:
         self._closing.push_async_callback(stop)
 
     def _collect(self, store: Store) -> None:
-        """Begins to follow the clusters; one of several workers also prunes what is known of jobs, and compacts."""
+        """Begins to follow the clusters; one of several workers also prunes jobs, compacts, and lets go."""
         if self._collector is not None:
             self._collector.start()
             self._closing.push_async_callback(self._collector.stop)
@@ -398,13 +408,22 @@ class App:
             compaction = CompactionWorker(
                 store,
                 self._clock,
-                horizon=int(self.settings.watch_horizon_seconds * MICROS_PER_SECOND),
+                horizon=self._watch_horizon,
                 share=self.settings.compaction.share,
                 fold=self.settings.compaction.enabled,
                 metrics=CompactionMetrics(self._registry),
             )
             compaction.start()
             self._closing.push_async_callback(compaction.stop)
+            retention = RetentionWorker(
+                store,
+                self._clock,
+                self._retention_over(store),
+                share=self.settings.retention.share,
+                metrics=RetentionMetrics(self._registry),
+            )
+            retention.start()
+            self._closing.push_async_callback(retention.stop)
 
     async def _follow_store(self, store: Store) -> None:
         """Makes health follow the store: a server whose store does not answer can serve nothing."""

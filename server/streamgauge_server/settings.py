@@ -123,6 +123,9 @@ class KindRetentionSettings(_Section):
 class RetentionSettings(_Section):
     """How long observations are kept, by kind of metric; a metric's descriptor may say otherwise. Off by default."""
 
+    share: float = Field(
+        default=0.1, gt=0, le=1, description="The part of one core that letting go may take, in one worker of a server."
+    )
     gauge: KindRetentionSettings = Field(default_factory=KindRetentionSettings, description="Of gauges.")
     counter: KindRetentionSettings = Field(default_factory=KindRetentionSettings, description="Of counters.")
     state: KindRetentionSettings = Field(default_factory=KindRetentionSettings, description="Of states.")

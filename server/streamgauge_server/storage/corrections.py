@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sqlalchemy import Connection
 
-from streamgauge_server.model.clock import MICROS_PER_DAY
+from streamgauge_server.model.clock import MICROS_PER_DAY, isoformat
+from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import correction_statements as statements
 from streamgauge_server.storage.damage_log import Damage, DamageLog, of_samples
@@ -17,7 +18,11 @@ from streamgauge_server.storage.database import Database, DayBlockTuple, Subject
 from streamgauge_server.storage.day_rounds import load_days
 from streamgauge_server.storage.latest_restoration import Loss, LossRange, restore_latest
 from streamgauge_server.storage.records import SubjectGone
+from streamgauge_server.storage.reduced_blocks import hour_summaries, reduced_among
 from streamgauge_server.timeseries.correction import DayBlock, DayCorrection, correct
+from streamgauge_server.timeseries.envelope import BlockCorrupt
+from streamgauge_server.timeseries.reduction import cut_out, metrics_of_summary, reduced_block, samples_in
+from streamgauge_server.timeseries.summary import decode_summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,9 @@ class Corrections:
         rows = connection.execute(statement, parameters)
         days = [(subject_id, day, size) for subject_id, day, size in rows]
         for blocks in load_days(self._database, connection, days, deletion.start, deletion.end):
-            corrections = self._database.compute(connection, partial(_correct_days, blocks, deletion))
+            # What a run wrote cannot be told from the rest of a summary any more.
+            reduced = {} if deletion.run_id else hour_summaries(connection, reduced_among(blocks))
+            corrections = self._database.compute(connection, partial(_correct_days, blocks, reduced, deletion))
             for (subject_id, day), correction in corrections.items():
                 tally = tallies[subject_id]
                 tally.values.update(correction.values)
@@ -190,16 +197,57 @@ class Corrections:
 
 
 def _correct_days(
-    days: Mapping[SubjectDay, Iterable[DayBlockTuple]], deletion: _Deletion
+    days: Mapping[SubjectDay, Iterable[DayBlockTuple]],
+    reduced: Mapping[SubjectDay, tuple[int, bytes]],
+    deletion: _Deletion,
 ) -> dict[SubjectDay, DayCorrection]:
     corrections: dict[SubjectDay, DayCorrection] = {}
     for subject_day, rows in days.items():
         blocks = [
             DayBlock(seq, first_time, last_time, data, not deletion.run_id or run_id == deletion.run_id)
             for _, _, seq, first_time, last_time, run_id, data in rows
+            if data
         ]
-        corrections[subject_day] = correct(blocks, deletion.start, deletion.end, deletion.metrics)
+        correction = correct(blocks, deletion.start, deletion.end, deletion.metrics)
+        if subject_day in reduced:
+            correction = _with_summaries(correction, subject_day[1], *reduced[subject_day], deletion)
+        corrections[subject_day] = correction
     return corrections
+
+
+def _with_summaries(
+    correction: DayCorrection, day: int, seq: int, hour_summary: bytes, deletion: _Deletion
+) -> DayCorrection:
+    """Returns a correction of a day along with that of its hours without samples: whole ones, or none.
+
+    Raises:
+        DomainError: INVALID_TIME_RANGE where the range cuts such an hour in two.
+    """
+    whole = deletion.metrics is None and deletion.start <= day * MICROS_PER_DAY <= deletion.end - MICROS_PER_DAY
+    try:
+        outside, inside, cut = cut_out(decode_summary(hour_summary), deletion.start, deletion.end, deletion.metrics)
+    except BlockCorrupt:
+        return replace(
+            correction, damaged=[*correction.damaged, seq], removed=[*correction.removed, *([seq] if whole else [])]
+        )
+    if cut:
+        raise DomainError(
+            Reason.INVALID_TIME_RANGE,
+            f"time_range cuts an hour of {isoformat(day * MICROS_PER_DAY)[:10]} of which retention has left a summary: "
+            "it can be deleted as a whole only, so begin and end the range on full hours",
+            metadata={"field": "time_range"},
+        )
+    values = Counter(correction.values) + Counter(samples_in(inside))
+    if values == Counter(correction.values):
+        return correction
+    left = reduced_block(outside)
+    return replace(
+        correction,
+        values=dict(values),
+        metrics=correction.metrics | frozenset(metrics_of_summary(inside)),
+        rewritten=correction.rewritten if left is None else {**correction.rewritten, seq: left},
+        removed=[*correction.removed, seq] if left is None else correction.removed,
+    )
 
 
 def _store(connection: Connection, corrections: Mapping[SubjectDay, DayCorrection]) -> None:

@@ -14,9 +14,13 @@ from streamgauge_server.storage.damage_log import Damage, of_samples
 from streamgauge_server.storage.database import Database, DayBlockTuple, SubjectDay
 from streamgauge_server.storage.day_rounds import load_days
 from streamgauge_server.storage.latest_rebuilding import is_damaged, rebuild_latest
+from streamgauge_server.storage.reduced_blocks import hour_summaries, reduced_among
 from streamgauge_server.timeseries.correction import newest_samples, unsure
 from streamgauge_server.timeseries.damage import parted
+from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.latest import LatestSample, decode_latest, encode_latest
+from streamgauge_server.timeseries.reduction import newest_in
+from streamgauge_server.timeseries.summary import decode_summary
 
 _WIDER = 8
 """How many times more days are looked at, each time that what is missing was not found."""
@@ -118,7 +122,8 @@ def _find(database: Database, connection: Connection, restorations: Mapping[int,
         # Days of a subject that has found everything meanwhile are not loaded any more.
         wanted = (day for day in days if searching[day[0]].missing)
         for blocks in load_days(database, connection, wanted, MIN_MICROS, MAX_MICROS):
-            met += database.compute(connection, partial(_look_at, blocks, searching))
+            reduced = hour_summaries(connection, reduced_among(blocks))
+            met += database.compute(connection, partial(_look_at, blocks, reduced, searching))
         for subject_id, day, _ in days:
             searching[subject_id].last_day = min(searching[subject_id].last_day, day - 1)
         with_days = {subject_id for subject_id, _, _ in days}
@@ -128,13 +133,21 @@ def _find(database: Database, connection: Connection, restorations: Mapping[int,
 
 
 def _look_at(
-    blocks: Mapping[SubjectDay, Iterable[DayBlockTuple]], searching: Mapping[int, _Restoration]
+    blocks: Mapping[SubjectDay, Iterable[DayBlockTuple]],
+    reduced: Mapping[SubjectDay, tuple[int, bytes]],
+    searching: Mapping[int, _Restoration],
 ) -> list[Damage]:
     met: list[Damage] = []
     for (subject_id, day), of_day in reversed(list(blocks.items())):
         restoration = searching[subject_id]
         if missing := restoration.missing:
-            held, damaged = parted({row[2]: row[-1] for row in of_day})
-            met += of_samples(subject_id, day, damaged)
+            held, damaged = parted({row[2]: row[-1] for row in of_day if row[-1]})
             restoration.found |= newest_samples(list(held.values()), missing)
+            if (subject_id, day) in reduced:
+                seq, hour_summary = reduced[subject_id, day]
+                try:
+                    restoration.found |= newest_in(decode_summary(hour_summary), missing)
+                except BlockCorrupt:
+                    damaged = [*damaged, seq]
+            met += of_samples(subject_id, day, damaged)
     return met

@@ -24,8 +24,15 @@ from streamgauge_server.storage.jobs import Jobs
 from streamgauge_server.storage.latest_rebuilding import LatestRebuilding
 from streamgauge_server.storage.metric_types import MetricTypes
 from streamgauge_server.storage.metrics import Metrics
-from streamgauge_server.storage.migrate import create_in_memory, current_revision, head_revision
+from streamgauge_server.storage.migrate import (
+    COPYING,
+    CopyUnfinished,
+    create_in_memory,
+    current_revision,
+    head_revision,
+)
 from streamgauge_server.storage.positions import Positions
+from streamgauge_server.storage.retention import RetentionStore
 from streamgauge_server.storage.sources import Sources
 from streamgauge_server.storage.subject_days import SubjectDays
 from streamgauge_server.storage.subjects import Subjects
@@ -85,6 +92,7 @@ class Store:
         self.change_log = ChangeLog(database)
         self.positions = Positions(database, clock)
         self.compactions = Compactions(database, clock)
+        self.retention = RetentionStore(database)
         self.corrections = Corrections(database, damage)
         self.tokens = Tokens(database, clock)
         self.integrity = Integrity(database)
@@ -94,11 +102,12 @@ class Store:
         """Opens the store at a URL: `sqlite:///path`, `sqlite://:memory:` or `postgresql://...` (see `urls.parse_url`).
 
         A store in memory is migrated here, any other must have been (`migrate.migrate`), by this version or a newer
-        one. `pool_size` is how many reads run at the same time; PostgreSQL needs five more, and one to listen to others.
+        one. `pool_size` is how many reads run at the same time; PostgreSQL needs five more, and one to listen.
 
         Raises:
             ValueError: the URL is malformed or names an engine that is not supported, or `pool_size` is below 1.
             SchemaOutdated: the database must be migrated first.
+            CopyUnfinished: the database holds a copy that is not finished.
             DomainError: STORE_UNAVAILABLE.
         """
         if pool_size < 1:
@@ -110,6 +119,8 @@ class Store:
                 await database.write(create_in_memory)
             else:
                 current, head = await database.read(current_revision), head_revision()
+                if current == COPYING:
+                    raise CopyUnfinished
                 if current is None or current < head:
                     raise SchemaOutdated(current, head)
         except BaseException:
