@@ -151,3 +151,7 @@ bench-peers: $(READY) ## Measure against VictoriaMetrics, InfluxDB, Prometheus a
 .PHONY: bench-peers-quick
 bench-peers-quick: $(READY) ## The same in under four minutes, without the chart
 	@$(BIN)/python -m tests.bench.peers --quick
+
+.PHONY: bench-growth
+bench-growth: $(READY) ## Measure how costs grow with subjects and with time, and draw it
+	@$(BIN)/python -m tests.bench.growth --chart docs/growth.png

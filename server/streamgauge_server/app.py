@@ -17,15 +17,18 @@ from streamgauge._version import __version__
 
 from streamgauge_server import logs
 from streamgauge_server.collectors.compaction import CompactionMetrics, CompactionWorker
+from streamgauge_server.collectors.damage import DamageMetrics
 from streamgauge_server.collectors.flink import FlinkCollector
 from streamgauge_server.collectors.pruning import Pruner
+from streamgauge_server.collectors.retention import RetentionMetrics, RetentionWorker
 from streamgauge_server.configuration import mask_url
 from streamgauge_server.exposition import describe_process, serve_metrics
 from streamgauge_server.http_edge import CHANNEL_OPTIONS, HttpEdge
 from streamgauge_server.listener import bind, check_exposure, grpc_options
-from streamgauge_server.model.clock import MICROS_PER_SECOND, Clock, SystemClock
+from streamgauge_server.model.clock import Clock, SystemClock
 from streamgauge_server.model.errors import DomainError
 from streamgauge_server.rpc import diagnostics
+from streamgauge_server.rpc.damage import tell
 from streamgauge_server.rpc.deprecation import DeprecatedCalls
 from streamgauge_server.rpc.health import HealthServicer
 from streamgauge_server.rpc.interceptor import Registrar, StepInterceptor
@@ -33,7 +36,7 @@ from streamgauge_server.rpc.observation import AccessLogStep, ServerMetricsStep
 from streamgauge_server.rpc.scopes import METHOD_SCOPES
 from streamgauge_server.rpc.steps import AuthenticationStep, DeadlineStep, ErrorMappingStep, RequestContextStep
 from streamgauge_server.rpc.waits import METHOD_WAITS
-from streamgauge_server.service_graph import SERVICES, Foundation, add_services
+from streamgauge_server.service_graph import SERVICES, Foundation, add_services, retention_over
 from streamgauge_server.services.auth import Authenticator, AuthMode
 from streamgauge_server.services.clusters import Clusters
 from streamgauge_server.services.openid import OpenIdVerifier, Provider
@@ -151,6 +154,8 @@ class App:
         self._closing.push_async_callback(self._clusters.close)
         self.store = store = await open_store(self.settings, self._clock)
         self._closing.push_async_callback(store.close)
+        store.damage.listener = tell
+        self._registry.register(DamageMetrics(store.damage))
         authenticator = self._authenticator(store)
         check_exposure(self.settings, authenticated=await authenticator.required())
         self.interceptor = self._interceptor_over(store, authenticator)
@@ -238,7 +243,7 @@ class App:
         self._closing.push_async_callback(stop)
 
     def _collect(self, store: Store) -> None:
-        """Begins to follow the clusters; one of several workers also prunes what is known of jobs, and compacts."""
+        """Begins to follow the clusters; one of several workers also prunes jobs, compacts, and lets go."""
         if self._collector is not None:
             self._collector.start()
             self._closing.push_async_callback(self._collector.stop)
@@ -249,13 +254,22 @@ class App:
             compaction = CompactionWorker(
                 store,
                 self._clock,
-                horizon=int(self.settings.watch_horizon_seconds * MICROS_PER_SECOND),
+                horizon=self.settings.watch_horizon,
                 share=self.settings.compaction.share,
                 fold=self.settings.compaction.enabled,
                 metrics=CompactionMetrics(self._registry),
             )
             compaction.start()
             self._closing.push_async_callback(compaction.stop)
+            retention = RetentionWorker(
+                store,
+                self._clock,
+                retention_over(self.settings, store, self._clock),
+                share=self.settings.retention.share,
+                metrics=RetentionMetrics(self._registry),
+            )
+            retention.start()
+            self._closing.push_async_callback(retention.stop)
 
     async def _follow_store(self, store: Store) -> None:
         """Makes health follow the store: a server whose store does not answer can serve nothing."""

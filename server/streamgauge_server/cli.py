@@ -1,4 +1,4 @@
-"""The command `streamgauge-server`: serve, collect, migrate, token, config, check, compact."""
+"""The command `streamgauge-server`: serve, collect, migrate, token, config, check, compact, retention."""
 
 from __future__ import annotations
 
@@ -405,7 +405,7 @@ def compact(config_file: Path | None, assignments: Sequence[str], until_done: bo
     """
 
     async def work(store: Store) -> Compacted:
-        compactor = Compactor(store, SystemClock(), horizon=int(settings.watch_horizon_seconds * MICROS_PER_SECOND))
+        compactor = Compactor(store, SystemClock(), horizon=settings.watch_horizon)
         total = Compacted()
         looked_at = await compactor.discover()
         due = (await store.compactions.queue()).days
@@ -426,6 +426,54 @@ def compact(config_file: Path | None, assignments: Sequence[str], until_done: bo
         f"{done.blocks} blocks became {done.folded}, {done.bytes_before} bytes of samples {done.bytes_after},"
         f" in {done.seconds:.1f} s"
     )
+
+
+@cli.command()
+@settings_options
+@_tenant_option
+@click.option("--dry-run", is_flag=True, help="Tell what would go and change nothing.")
+@click.option(
+    "--watch-horizon", "watch_horizon_seconds", type=float, metavar="SECONDS", help="0 takes what was written just now."
+)
+def retention(config_file: Path | None, assignments: Sequence[str], tenant: str, dry_run: bool, **flags: Any) -> None:
+    """Let samples and summaries of a tenant go that are past their limits, as servers do in the background.
+
+    \b
+    Examples:
+      streamgauge-server retention --dry-run
+      streamgauge-server retention --set retention.gauge.sample_days=30 --set retention.gauge.summary_days=730
+
+    Takes one core. Servers may run meanwhile. What has been committed for less than the watch horizon is
+    left to later. It can be stopped at any time and goes on where it was.
+    """  # noqa: D301, click looks for the character
+
+    async def work(store: Store) -> Applied:
+        service = RetentionService(store, SystemClock(), settings.retention.rules, horizon=horizon)
+        with click.progressbar(length=1, label="subjects and parts") as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.length = max(total, 1)
+                bar.update(done - bar.pos)
+
+            return await service.apply(tenant, validate_only=dry_run, progress=progress)
+
+    from streamgauge_server.services.retention import Applied, RetentionService
+
+    settings = load_settings(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
+    horizon = settings.watch_horizon
+    applied = _with_store(settings, work)
+    click.echo(f"{'what would go':<20}" if dry_run else f"{'what went':<20}", nl=False)
+    click.echo(f"{'samples':>14}{'summary hours':>15}{'subjects':>10}{'days':>10}{'bytes freed':>14}")
+    for kind, counts in sorted(applied.counts.items()):
+        click.echo(
+            f"{kind.name.lower():<20}{counts.samples:>14,}{counts.hours:>15,}{counts.subjects:>10,}{counts.days:>10,}"
+            f"{counts.bytes:>14,}"
+        )
+    if applied.postponed:
+        click.echo(f"{applied.postponed} days were written to within the watch horizon and are left to later")
+    if applied.damaged:
+        click.echo(f"{applied.damaged} days hold damaged blocks and stay as they are; see `streamgauge-server check`")
+        raise SystemExit(EXIT_DAMAGED)
 
 
 def _with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:

@@ -66,6 +66,7 @@ from streamgauge_server.services.metrics_watch import MetricsWatch
 from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.plot_data import PlotData
 from streamgauge_server.services.plot_values import PlotValues
+from streamgauge_server.services.retention import RetentionService
 from streamgauge_server.services.savepoints import Savepoints
 from streamgauge_server.services.server_info import ServerInfoReader
 from streamgauge_server.services.source_metrics import SourceMetrics
@@ -103,13 +104,18 @@ class Foundation:
     closing: AsyncExitStack
 
 
+def retention_over(settings: Settings, store: Store, clock: Clock) -> RetentionService:
+    """Returns what applies the limits of the settings to a store."""
+    return RetentionService(store, clock, settings.retention.rules, horizon=settings.watch_horizon)
+
+
 def add_services(
     registrar: Registrar, base: Foundation, deprecated: DeprecatedCalls, *, collect: bool
 ) -> FlinkCollector | None:
     """Adds every service of the contract; with `collect` returns a collector of the clusters' jobs, not started."""
     settings, limits, clock, store = base.settings, base.settings.limits, base.clock, base.store
     registry = SubjectRegistry(store, limits, open_registration=settings.subject_registration == "open")
-    descriptors = Descriptors(store, clock, limits)
+    descriptors = Descriptors(store, clock, limits, settings.retention.rules)
     blocks = BlockReader(store)
     latest = LatestReader(store, limits, descriptors, blocks)
     query = MetricsQuery(store, clock, limits, descriptors, blocks)
@@ -133,6 +139,7 @@ def add_services(
                 query,
                 latest,
                 descriptors,
+                retention_over(settings, store, clock),
             ),
             clock,
         ),

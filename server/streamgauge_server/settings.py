@@ -15,6 +15,7 @@ from pydantic_settings import NoDecode
 
 from streamgauge_server.cluster_settings import BETWEEN, FORM, ClusterSettings, parse_clusters
 from streamgauge_server.http_settings import HttpSettings
+from streamgauge_server.model.clock import MICROS_PER_SECOND
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.retention import MAX_DAYS, Retention, RetentionRules
 from streamgauge_server.model.values import MetricKind
@@ -124,6 +125,9 @@ class KindRetentionSettings(_Section):
 class RetentionSettings(_Section):
     """How long observations are kept, by kind of metric; a metric's descriptor may say otherwise. Off by default."""
 
+    share: float = Field(
+        default=0.1, gt=0, le=1, description="The part of one core that letting go may take, in one worker of a server."
+    )
     gauge: KindRetentionSettings = Field(default_factory=KindRetentionSettings, description="Of gauges.")
     counter: KindRetentionSettings = Field(default_factory=KindRetentionSettings, description="Of counters.")
     state: KindRetentionSettings = Field(default_factory=KindRetentionSettings, description="Of states.")
@@ -257,6 +261,11 @@ class Settings(_Section):
         if self.workers > 1 and self.database.partition("://")[2] in ("", ":memory:", "/:memory:"):
             raise ValueError("several workers cannot share a database in memory")
         return self
+
+    @property
+    def watch_horizon(self) -> int:
+        """The watch horizon in microseconds."""
+        return int(self.watch_horizon_seconds * MICROS_PER_SECOND)
 
     @property
     def loopback_only(self) -> bool:

@@ -10,7 +10,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,11 @@ from tests.bench import machine
 from tests.bench.generator import Command
 from tests.bench.imports import import_all, messages
 from tests.bench.processes import Served
-from tests.bench.report import columns, number
+from tests.bench.report import Measurement, Pair, columns, number, write_json
 from tests.bench.session import QUICK, SQLITE, Session
 from tests.bench.workload import DAY, MICROS, frames, readings, source_name, write_requests
+
+BUILD = Path(__file__).parents[2] / "build"
 
 SUBJECTS = (10, 100, 1_000, 10_000)
 SUBJECT_STEP = 300 * MICROS
@@ -68,6 +70,7 @@ def main() -> None:
     for what, points in found.items():
         print(f"\n{_table(what, points)}")
     print(f"\nnoise of the machine: {noise}")
+    write_json(ratios(found), BUILD / "bench.json")
     if arguments.chart:
         from tests.bench.growth_chart import draw
 
@@ -77,6 +80,24 @@ def main() -> None:
         }
         arguments.chart.with_suffix(".json").write_text(json.dumps(curves, indent=2) + "\n")
         draw(curves, arguments.chart)
+
+
+def ratios(found: Mapping[str, Sequence[Point]]) -> list[Measurement]:
+    """Returns what calls cost where most is stored, as multiples of what they cost where least is."""
+    return [
+        Measurement(
+            f"growth_{measure}_by_{what}".replace(" ", "_"),
+            "ms",
+            f"{points[0].stored:,} instead of {points[-1].stored:,} {what}",
+            None,
+            [
+                Pair(most, least)
+                for least, most in zip(points[0].costs[measure], points[-1].costs[measure], strict=True)
+            ],
+        )
+        for what, points in found.items()
+        for measure in MEASURES
+    ]
 
 
 Filling = Callable[[int, int, int], Iterator[bytes]]

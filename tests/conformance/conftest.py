@@ -114,6 +114,8 @@ class Observer:
         )
         for block in loaded[subject_id]:
             assert block.data is not None
+            if not block.rows:  # retention has left its summaries alone
+                continue
             frame = decode(block.data)
             for metric, column in frame.columns.items():
                 for row, (time, value) in enumerate(zip(frame.times.tolist(), column.values.tolist(), strict=True)):

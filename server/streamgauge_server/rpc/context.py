@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from streamgauge_server.model.entities import Caller
+from streamgauge_server.storage.damage_log import NamedDamage
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Call:
 
     `started` is a reading of the monotonic clock in seconds. `code` and `reason` say how the call ended; they are set
     before the outer steps go on. Sizes are bytes of serialised messages; streams are not counted. `metadata` is what
-    the client sent, its token among it: never log it.
+    the client sent, its token among it: never log it. `damage` is what was met, each once, None for nothing.
     """
 
     method: Method
@@ -51,6 +52,7 @@ class Call:
     reason: str = ""
     request_bytes: int = 0
     response_bytes: int = 0
+    damage: dict[NamedDamage, None] | None = None
 
 
 _current: ContextVar[Call] = ContextVar("streamgauge_call")
@@ -68,6 +70,11 @@ def current_call() -> Call:
         LookupError: outside of a call.
     """
     return _current.get()
+
+
+def find_call() -> Call | None:
+    """Returns the call under way, None outside of one."""
+    return _current.get(None)
 
 
 def current_caller() -> Caller:

@@ -35,6 +35,7 @@ from streamgauge_server.services.metrics_query import MetricsQuery, Question
 from streamgauge_server.services.metrics_watch import MetricsWatch
 from streamgauge_server.services.metrics_write import MetricsWriter
 from streamgauge_server.services.off_loop import MANY_VALUES, off_loop
+from streamgauge_server.services.retention import RetentionService
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -50,6 +51,7 @@ class MetricParts:
     query: MetricsQuery
     latest: LatestReader
     descriptors: Descriptors
+    retention: RetentionService
 
 
 class MetricsServicer(MetricStreams, DescriptorMethods, pb_grpc.MetricsServiceServicer):
@@ -61,6 +63,7 @@ class MetricsServicer(MetricStreams, DescriptorMethods, pb_grpc.MetricsServiceSe
         self._writer = parts.writer
         self._query = parts.query
         self._latest = parts.latest
+        self._retention = parts.retention
         self._clock = clock
 
     async def WriteMetrics(self, request: pb.WriteMetricsRequest, context: _Context) -> pb.WriteMetricsResponse:  # noqa: N802
@@ -89,9 +92,19 @@ class MetricsServicer(MetricStreams, DescriptorMethods, pb_grpc.MetricsServiceSe
     async def ApplyRetention(  # noqa: N802
         self, request: pb.ApplyRetentionRequest, context: _Context
     ) -> pb.ApplyRetentionResponse:
-        """Not yet there."""
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
-        return pb.ApplyRetentionResponse()
+        """Lets samples and summaries go that are past their limits, or tells what would go."""
+        applied = await self._retention.apply_for(current_caller(), validate_only=request.validate_only)
+        message = pb.ApplyRetentionResponse()
+        for kind, counts in sorted(applied.counts.items()):
+            message.counts.add(
+                subject_kind=int(kind),
+                sample_count=counts.samples,
+                summary_count=counts.hours,
+                subject_count=counts.subjects,
+                day_count=counts.days,
+                byte_count=max(0, counts.bytes),
+            )
+        return message
 
     async def QueryMetrics(self, request: pb.QueryMetricsRequest, context: _Context) -> pb.QueryMetricsResponse:  # noqa: N802
         """Aggregates metrics over windows."""

@@ -18,6 +18,7 @@ import grpc.aio
 
 from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.rpc.context import Call, Method, enter
+from streamgauge_server.rpc.damage import trailers
 from streamgauge_server.rpc.errors import REQUEST_ID_KEY, ServicerContext, fail
 from streamgauge_server.rpc.scopes import AUTHENTICATED, OPEN
 from streamgauge_server.services.auth import Authenticator, require_scope
@@ -43,7 +44,10 @@ class Step(Protocol):
 
 
 class RequestContextStep:
-    """Gives the call its request id, the caller's own where it is sane, and returns it as a trailer."""
+    """Gives the call its request id, the caller's own where it is sane, and returns it as a trailer.
+
+    And beside it what of the stored the answer may lack, because it is damaged.
+    """
 
     name = "request_context"
 
@@ -60,7 +64,10 @@ class RequestContextStep:
             call.request_id = request_id = request_id or os.urandom(12).hex()
             context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
             enter(call)
-            return await call_next(call, request, context)
+            answer = await call_next(call, request, context)
+            if call.damage is not None:
+                context.set_trailing_metadata(((REQUEST_ID_KEY, request_id), *trailers(call)))
+            return answer
 
         return in_context
 

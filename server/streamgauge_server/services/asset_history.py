@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 
 from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.storage.blocks import BlockExtent
+from streamgauge_server.storage.damage_log import Damage
 from streamgauge_server.storage.store import Store
-from streamgauge_server.timeseries.block import decode_many
+from streamgauge_server.timeseries.damage import DamagedPart, decode_readable
 from streamgauge_server.timeseries.frame import Frame
 
 _STRETCH_BYTES = 4 << 20
@@ -23,6 +24,7 @@ class AssetHistory:
 
     def __init__(self, store: Store) -> None:
         self._blocks = store.blocks
+        self._damage = store.damage
 
     async def stretches(
         self, subject_id: int, start: int, end: int, metrics: Collection[int] | None, *, first_blocks: int
@@ -30,11 +32,10 @@ class AssetHistory:
         """Yields the samples in [start, end), of some metrics or all, as frames that follow each other in time.
 
         The first frame is made of up to `first_blocks` blocks, most often as many moments; each further one of twice
-        as many, within bounds. Frames may be empty.
+        as many, within bounds. Frames may be empty. Blocks that cannot be read are left out and noted.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
-            BlockCorrupt: stored bytes are damaged.
         """
         limit = first_blocks
         while start < end:
@@ -60,9 +61,13 @@ class AssetHistory:
         found = await self._blocks.load_data([(subject_id, extent.day, extent.seq) for extent in chosen])
         if len(found) < len(chosen):
             return None
-        data = [found[seq] for seq in sorted(found)]  # of blocks that overlap the later one wins
-        heavy = len(data) > _OFF_LOOP_BLOCKS or sum(map(len, data)) > _OFF_LOOP_BYTES
-        return await off_loop(lambda: decode_many(data, metrics, [(start, end)]), heavy=heavy)
+        data = {seq: found[seq] for seq in sorted(found)}  # of blocks that overlap the later one wins
+        heavy = len(data) > _OFF_LOOP_BLOCKS or sum(map(len, data.values())) > _OFF_LOOP_BYTES
+        frame, damaged = await off_loop(lambda: decode_readable(data, metrics, [(start, end)]), heavy=heavy)
+        if damaged:
+            days = {extent.seq: extent.day for extent in chosen}
+            await self._damage.note([Damage(DamagedPart.SAMPLES, subject_id, days[seq], seq) for seq in damaged])
+        return frame
 
 
 def _stretch(

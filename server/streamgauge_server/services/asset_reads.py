@@ -118,7 +118,6 @@ class AssetReader:
 
         Raises:
             DomainError: SCOPE_MISSING, INVALID_FIELD, INVALID_TIME_RANGE, PAGE_TOKEN_MISMATCH, ASSET_NOT_FOUND.
-            BlockCorrupt: stored bytes are damaged.
         """
         require_scope(caller, READ)
         start = 0 if question.start is None else question.start

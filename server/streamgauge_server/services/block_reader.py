@@ -8,7 +8,10 @@ from typing import TypeVar
 
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MICROS_PER_HOUR, MIN_MICROS
 from streamgauge_server.services.off_loop import off_loop
+from streamgauge_server.storage.damage_log import of_blocks
 from streamgauge_server.storage.store import Store
+from streamgauge_server.timeseries.damage import BlockDamage, damage_of, set_aside
+from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.query import (
     Baseline,
     StoredBlock,
@@ -41,6 +44,7 @@ class BlockReader:
 
     def __init__(self, store: Store) -> None:
         self._blocks = store.blocks
+        self._damage = store.damage
 
     async def tables(
         self,
@@ -60,7 +64,6 @@ class BlockReader:
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
-            BlockCorrupt: stored bytes are damaged.
         """
         since = None if counters_among is None else (start // MICROS_PER_HOUR - 1) * MICROS_PER_HOUR
         first_day = (start if since is None else since) // MICROS_PER_DAY
@@ -72,9 +75,12 @@ class BlockReader:
             )
 
         blocks = await load(subject_ids)
-        await self._fill(blocks, load, lambda held: needed(held, start, end, bounds, since), len(bounds))
-        tables = await _each(
-            blocks, lambda id_, held: aggregate(held, start, end, bounds, metrics, since=since), len(bounds)
+        tables = await self._answer(
+            blocks,
+            load,
+            lambda held: needed(held, start, end, bounds, since),
+            lambda id_, held: aggregate(held, start, end, bounds, metrics, since=since),
+            len(bounds),
         )
         if counters_among is None:
             return tables
@@ -90,7 +96,6 @@ class BlockReader:
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
-            BlockCorrupt: stored bytes are damaged.
         """
         day = before // MICROS_PER_DAY
 
@@ -100,20 +105,28 @@ class BlockReader:
         blocks = await load(list(wanted))
         return await self._baselines(blocks, load, day, before, {id_: set(metrics) for id_, metrics in wanted.items()})
 
-    async def lifetimes(self, subject_id: int, metrics: Collection[int]) -> dict[int, int | float]:
+    async def lifetimes(self, subject_id: int, metrics: Collection[int]) -> tuple[dict[int, int | float], bool]:
         """Returns the lifetime totals of metrics of one part, out of everything that is stored of it.
+
+        And whether they lack nothing: whether all that they come from could be read.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
-            BlockCorrupt: stored bytes are damaged.
         """
 
         async def load(ids: Sequence[int]) -> _Loaded:
             return await self._blocks.load(ids, _FIRST_DAY, _LAST_DAY, summaries=True, hour_summary_days=())
 
         blocks = await load([subject_id])
-        await self._fill(blocks, load, lambda held: needed_for_baseline(held, MAX_MICROS))
-        return lifetime_of(blocks[subject_id], metrics=metrics)
+        lost: list[BlockDamage] = []
+        lifetimes = await self._answer(
+            blocks,
+            load,
+            lambda held: needed_for_baseline(held, MAX_MICROS),
+            lambda id_, held: lifetime_of(held, metrics=metrics),
+            lost=lost,
+        )
+        return lifetimes[subject_id], not lost
 
     async def _baselines(
         self, blocks: _Loaded, load: _Load, first_day: int, start: int, wanted: Mapping[int, set[int]]
@@ -144,8 +157,37 @@ class BlockReader:
     async def _newest(
         self, blocks: _Loaded, load: _Load, before: int, wanted: Mapping[int, Collection[int]]
     ) -> dict[int, dict[int, Baseline]]:
-        await self._fill(blocks, load, lambda held: needed_for_baseline(held, before))
-        return await _each(blocks, lambda id_, held: baseline(held, before, wanted[id_]))
+        return await self._answer(
+            blocks,
+            load,
+            lambda held: needed_for_baseline(held, before),
+            lambda id_, held: baseline(held, before, wanted[id_]),
+        )
+
+    async def _answer(
+        self,
+        blocks: _Loaded,
+        load: _Load,
+        which: Callable[[Sequence[StoredBlock]], set[int]],
+        work: Callable[[int, list[StoredBlock]], _T],
+        windows: int = 1,
+        lost: list[BlockDamage] | None = None,
+    ) -> dict[int, _T]:
+        """Returns what `work` makes of the blocks of each subject, for which it needs the samples of `which` of them.
+
+        Damaged blocks are found when `work` comes across them, and set aside; those that it may lack are added to
+        `lost`.
+        """
+        while True:
+            await self._fill(blocks, load, which, windows)
+            try:
+                return await _each(blocks, work, windows)
+            except BlockCorrupt:
+                found = await self._set_aside(blocks)
+                if not found:
+                    raise
+                if lost is not None:
+                    lost.extend(one for one in found if one.is_loss)
 
     async def _fill(
         self, blocks: _Loaded, load: _Load, which: Callable[[Sequence[StoredBlock]], set[int]], windows: int = 1
@@ -171,6 +213,30 @@ class BlockReader:
                 ]
             looked_at = await load(changed) if changed else {}
             blocks |= looked_at
+
+    async def _set_aside(self, blocks: _Loaded) -> list[BlockDamage]:
+        """Takes damage out of the blocks that are loaded, and returns it."""
+        met: list[BlockDamage] = []
+        for id_, found in (await _each(blocks, _damage)).items():
+            if not found:
+                continue
+            held = blocks[id_]
+            for day in sorted({one.day for one in found}):
+                loaded = await self._blocks.load([id_], day, day, summaries=True, data_below_rows=0)
+                hours = {block.seq: block.hour_summary for block in loaded[id_]}
+                held = [
+                    replace(block, hour_summary=hours.get(block.seq)) if block.day == day else block for block in held
+                ]
+            # Once more, for the summaries that have come along.
+            found = (await _each({id_: held}, _damage))[id_]
+            blocks[id_] = set_aside(held, found)
+            await self._damage.note(of_blocks(id_, found))
+            met += found
+        return met
+
+
+def _damage(_: int, blocks: Iterable[StoredBlock]) -> list[BlockDamage]:
+    return [found for block in blocks if (found := damage_of(block)) is not None]
 
 
 def _before(blocks: Mapping[int, list[StoredBlock]], moment: int) -> _Loaded:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, fields
 from time import monotonic
 from typing import NamedTuple
 
-import structlog
-
 from streamgauge_server.model.clock import MICROS_PER_MINUTE, Clock
 from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.storage.compaction import Claim, Fold, Next
+from streamgauge_server.storage.damage_log import Damage
 from streamgauge_server.storage.store import Store
-from streamgauge_server.timeseries.block import decode
+from streamgauge_server.timeseries.damage import DamagedPart, is_readable
 from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.folding import Foldable, FoldPlan, fold, plan_folds
 
@@ -24,8 +23,6 @@ DAYS_AT_ONCE = 32
 BLOCKS_AT_ONCE = 1_000
 BYTES_AT_ONCE = 1 << 20
 """What is read, folded and stored in one go: in one transaction, which appends may have to wait for."""
-
-_log = structlog.stdlib.get_logger("streamgauge.compaction")
 
 Pace = Callable[[float], Awaitable[None]]
 """Is awaited after each piece of work, with the seconds that it took."""
@@ -176,29 +173,16 @@ class Compactor:
                 try:
                     folds.append(Fold(group.claim, group.blocks, of_group, fold(of_group)))
                 except BlockCorrupt:
-                    found = [block.seq for block in group.blocks if _is_damaged(data[block.seq])]
+                    found = [block.seq for block in group.blocks if not is_readable(data[block.seq])]
                     damaged += [_Block(group.claim, seq) for seq in found]
             return folds, damaged
 
         folds, damaged = await off_loop(compute, heavy=bool(there))
-        for block in damaged:
-            again.add(block.claim)
-            self._leave(*block.claim[:2], block.seq)
+        again |= {block.claim for block in damaged}
+        self._damaged.update((*block.claim[:2], block.seq) for block in damaged)
+        await self._store.damage.note([Damage(DamagedPart.SAMPLES, *block.claim[:2], block.seq) for block in damaged])
         made = await self._store.compactions.apply(folds, part.settled, again)
         done.count(made, len(part.groups))
-
-    def _leave(self, subject_id: int, day: int, seq: int) -> None:
-        if (subject_id, day, seq) not in self._damaged:
-            self._damaged.add((subject_id, day, seq))
-            _log.error("a damaged block is left as it is", subject_id=subject_id, day=day, seq=seq)
-
-
-def _is_damaged(data: bytes) -> bool:
-    try:
-        decode(data)
-    except BlockCorrupt:
-        return True
-    return False
 
 
 def _rounds(plans: dict[Claim, FoldPlan]) -> Iterator[_Round]:

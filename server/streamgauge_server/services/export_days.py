@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamgauge_server.storage.subjects import SubjectKey
-from streamgauge_server.timeseries.block import decode, decode_many, metrics_of
+from streamgauge_server.timeseries.block import metrics_of
+from streamgauge_server.timeseries.damage import decode_readable
 from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.frame import Frame
 
@@ -52,14 +53,10 @@ def decode_day(stored: StoredDay, metrics: Collection[int] | None, start: int, e
         groups = _groups(held, metrics, stored.rows) or groups
     damaged: list[int] = []
     for place, group in enumerate(groups, start=1):
-        try:
-            frame = decode_many(list(held.values()), group, [(start, end)])
-        except BlockCorrupt:
-            unreadable = [seq for seq, data in held.items() if not _is_readable(data)]
-            damaged.extend(unreadable)
-            for seq in unreadable:
-                del held[seq]
-            frame = decode_many(list(held.values()), group, [(start, end)])
+        frame, unreadable = decode_readable(held, group, [(start, end)])
+        damaged.extend(unreadable)
+        for seq in unreadable:
+            del held[seq]
         yield DayPart(stored.key, stored.day, frame, place == len(groups), damaged)
 
 
@@ -74,11 +71,3 @@ def _groups(held: Mapping[int, bytes], metrics: Collection[int] | None, rows: in
     wanted = sorted(found if metrics is None else found.intersection(metrics))
     size = max(1, _CELLS_AT_ONCE // rows)
     return [wanted[first : first + size] for first in range(0, len(wanted), size)]
-
-
-def _is_readable(data: bytes) -> bool:
-    try:
-        decode(data)
-    except BlockCorrupt:
-        return False
-    return True

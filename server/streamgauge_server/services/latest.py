@@ -148,11 +148,12 @@ class LatestReader:
             ]
             if not unknown:
                 continue
-            lifetimes = await self._blocks.lifetimes(row.subject_id, unknown)
+            lifetimes, complete = await self._blocks.lifetimes(row.subject_id, unknown)
             for metric_id, lifetime in lifetimes.items():
                 sample = row.samples[metric_id]
                 by_metric[metric_id][part] = sample._replace(lifetime=lifetime)
-            await self._store.blocks.set_lifetimes(row.subject_id, row.version, lifetimes)
+            if complete:  # otherwise every reader is to be told what it lacks
+                await self._store.blocks.set_lifetimes(row.subject_id, row.version, lifetimes)
 
 
 def _needs_lifetime(descriptor: MetricDescriptor, sample: LatestSample) -> bool:

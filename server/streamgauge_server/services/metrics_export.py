@@ -21,6 +21,7 @@ from streamgauge_server.services.frame_output import FrameBounds, FrameOutput, o
 from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.services.page_tokens import damaged_token, number_in, request_digest, token_after, token_for
 from streamgauge_server.services.time_ranges import range_problem
+from streamgauge_server.storage.damage_log import of_samples
 from streamgauge_server.storage.database import SubjectDay
 from streamgauge_server.storage.day_rounds import rounds
 from streamgauge_server.storage.store import Store
@@ -172,6 +173,7 @@ class MetricsExport:
     ) -> AsyncIterator[_Sent]:
         """Yields days, each in one or several parts, with their frames."""
         of = {(day.extent.subject_id, day.extent.day): day for day in days}
+        ids = {day.key: day.extent.subject_id for day in days}
         for keys in rounds((day.extent.subject_id, day.extent.day, day.extent.size) for day in days):
             blocks: dict[SubjectDay, dict[int, bytes]] = {key: {} for key in keys}
             for subject_id, day, seq, _, _, _, data in await self._store.subject_days.blocks(
@@ -182,6 +184,9 @@ class MetricsExport:
             parts = _decoded(stored, asked, metrics)
             heavy = sum(of[key].extent.size for key in keys) > _OFF_LOOP_BYTES
             while batch := await off_loop(partial(_some, parts), heavy=heavy):
+                for part in batch:
+                    if part.damaged:
+                        await self._store.damage.note(of_samples(ids[part.key], part.day, part.damaged))
                 names = {kind: await self._names(tenant, kind, batch) for kind in metrics}
                 for sent in await off_loop(partial(self._output, batch, names), heavy=heavy):
                     yield sent

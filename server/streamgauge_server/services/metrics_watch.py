@@ -115,7 +115,7 @@ class MetricsWatch:
         self._limits = limits
         self._bounds = FrameBounds.of(limits)
         self._descriptors = descriptors
-        self._reader = WatchReader(self._log)
+        self._reader = WatchReader(self._log, store.damage)
         self._hub = WatchHub(self._log, self._reader)
 
     async def watch(
@@ -224,7 +224,10 @@ class MetricsWatch:
         if frames:
             yield watch.part(frames)
 
-    async def _frames(self, watch: _Watch, news: News) -> list[FrameOutput]:
+    async def _frames(self, watch: _Watch, news: News) -> Sequence[FrameOutput]:
+        """Returns what is sent of news to a watcher."""
+        if not watch.metrics and news.whole is not None:
+            return news.whole
         known = await self._descriptors.by_id(watch.tenant, news.key.name.kind, news.frame.columns)
         names = {
             id_: known[id_].metric
@@ -232,7 +235,10 @@ class MetricsWatch:
             if id_ in known and (not watch.metrics or known[id_].metric in watch.metrics)
         }
         if not names:
-            return []
-        return await off_loop(
+            return ()
+        frames = await off_loop(
             lambda: output_frames(news.key, news.frame, names, self._bounds), heavy=news.size > _OFF_LOOP_BYTES
         )
+        if not watch.metrics:
+            news.whole = frames
+        return frames

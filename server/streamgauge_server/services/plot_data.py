@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MICROS_PER_HOUR, Clock
 from streamgauge_server.model.entities import Caller
@@ -28,7 +29,9 @@ from streamgauge_server.services.plot_figures import FigurePlot, stretches
 from streamgauge_server.services.plot_series import MAX_NAMED, PlotSeries, chosen_columns
 from streamgauge_server.services.plot_values import PlotValues
 from streamgauge_server.services.time_ranges import range_problem
+from streamgauge_server.storage.figures import StoredFigures
 from streamgauge_server.storage.store import Store
+from streamgauge_server.timeseries.envelope import BlockCorrupt
 
 MAX_RECALCULATED_DAYS = 366
 MAX_ROWS = 500_000
@@ -183,18 +186,26 @@ class PlotData:
         choices = (
             sorted({choice for choice in asked.choices if choice > ALL_CHOICES}) if asked.choices else [ALL_CHOICES]
         )
-        rows = await self._store.figures.rows(
-            tenant, type, choices, stretches(first_hour, end_hour, asked.window), limit=MAX_ROWS + 1
-        )
-        if len(rows) > MAX_ROWS:
-            raise self._too_many(f"more than {MAX_ROWS}", "values: name fewer choices,")
+        of_range = stretches(first_hour, end_hour, asked.window)
 
-        def render() -> list[PlotSeries]:
+        async def read() -> list[StoredFigures]:
+            rows = await self._store.figures.rows(tenant, type, choices, of_range, limit=MAX_ROWS + 1)
+            if len(rows) > MAX_ROWS:
+                raise self._too_many(f"more than {MAX_ROWS}", "values: name fewer choices,")
+            return rows
+
+        def render(rows: Sequence[StoredFigures]) -> list[PlotSeries]:
             plot = FigurePlot(type, rows, asked.window)
             self._check_windows(plot.windows)
             return plot.series(columns)
 
-        return await off_loop(render, heavy=len(rows) > _MANY_ROWS)
+        rows = await read()
+        try:
+            return await off_loop(partial(render, rows), heavy=len(rows) > _MANY_ROWS)
+        except BlockCorrupt:
+            await self._store.figures.mend(tenant, type, rows)
+            rows = await read()
+        return await off_loop(partial(render, rows), heavy=len(rows) > _MANY_ROWS)
 
     async def _observed(
         self,

@@ -128,7 +128,6 @@ class PlotValues:
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
-            BlockCorrupt: stored bytes are damaged.
         """
         names = {column.name for column in columns}
         known = await self._descriptors.by_name(tenant, _KIND, names)

@@ -42,7 +42,6 @@ class ValueTimes:
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
-            BlockCorrupt: stored bytes are damaged.
         """
         wanted = {subject_id: metrics for subject_id, metrics in wanted.items() if metrics}
         if not wanted or end <= start:

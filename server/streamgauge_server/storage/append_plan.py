@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from streamgauge_server.storage.records import Append, Outcome, RequestRecord, SubjectGone
+from streamgauge_server.storage.records import Append, LatestDamaged, Outcome, RequestRecord, SubjectGone
 from streamgauge_server.timeseries.block import Block
+from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.latest import LatestSample, advance, advance_row, decode_latest, encode_latest
 
 RequestKey = tuple[str, str]
@@ -78,7 +79,12 @@ class AppendPlan:
         ]
 
     def latest_rows(self) -> list[tuple[int, int, bytes]]:
-        """The changed `latest` rows as (subject id, new version, samples), by subject id."""
+        """The changed `latest` rows as (subject id, new version, samples), by subject id.
+
+        Raises:
+            LatestDamaged: the row of a subject cannot be read.
+        """
+        damaged: set[int] = set()
         advanced: dict[int, dict[int, LatestSample]] = {}
         for index in self._admitted:
             for write in self._appends[index].writes:
@@ -87,11 +93,17 @@ class AppendPlan:
                     continue
                 current = advanced.get(subject_id)
                 if current is None:
-                    current = decode_latest(self._encoded[subject_id])
+                    try:
+                        current = decode_latest(self._encoded[subject_id])
+                    except BlockCorrupt:
+                        damaged.add(subject_id)
+                        continue
                 if write.row is not None:
                     advanced[subject_id] = advance_row(current, *write.row)
                 elif write.frame is not None:
                     advanced[subject_id] = advance(current, write.frame)
+        if damaged:
+            raise LatestDamaged(damaged)
         return [
             (subject_id, self._versions[subject_id] + 1, encode_latest(advanced[subject_id]))
             for subject_id in sorted(advanced)

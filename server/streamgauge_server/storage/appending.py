@@ -20,6 +20,7 @@ def append_within(database: Database, connection: Connection, writes: Sequence[S
 
     Raises:
         SubjectGone: a subject does not exist. Nothing was written yet.
+        LatestDamaged: a row of latest values cannot be read: roll back, have it made anew, and begin again.
     """
     plan = AppendPlan([Append(writes)])
     t = tables.latest

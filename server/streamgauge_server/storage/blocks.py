@@ -15,9 +15,11 @@ from streamgauge_server.storage.block_selection import BlockSelection
 from streamgauge_server.storage.database import Database, LatestTuple, SubjectTuple
 from streamgauge_server.storage.group_commit import GroupCommit
 from streamgauge_server.storage.group_read import GroupRead
+from streamgauge_server.storage.latest_rebuilding import LatestRebuilding, is_damaged
 from streamgauge_server.storage.records import (
     REQUEST_LIFETIME,
     Append,
+    LatestDamaged,
     LatestRow,
     Outcome,
     RequestRecord,
@@ -25,6 +27,7 @@ from streamgauge_server.storage.records import (
     SubjectWrite,
 )
 from streamgauge_server.timeseries.block import SUMMARY_MIN_ROWS
+from streamgauge_server.timeseries.envelope import SEAL_BYTES, BlockCorrupt
 from streamgauge_server.timeseries.latest import LatestSample, decode_latest, encode_latest
 from streamgauge_server.timeseries.query import StoredBlock
 
@@ -56,9 +59,10 @@ Enough = Callable[[int, Sequence[StoredBlock]], bool]
 class Blocks:
     """Appends and loads blocks. Subjects are named by their ids, except in `latest`."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, rebuilding: LatestRebuilding) -> None:
         self._database = database
         self._clock = clock
+        self._rebuilding = rebuilding
         self._commits = GroupCommit(self._append_all)
         self._latest: GroupRead[SubjectTuple, dict[str, LatestRow]] = GroupRead(self._fetch_latest)
 
@@ -125,6 +129,8 @@ class Blocks:
     async def extents(self, subject_id: int, start: int, end: int, *, limit: int) -> list[BlockExtent]:
         """Returns the first `limit` blocks of a subject that reach into [start, end), by first moment, then by seq.
 
+        Reduced ones, which have no samples, are left out.
+
         The index has them by day, so this costs as much as the blocks of the days that are returned.
 
         Raises:
@@ -138,6 +144,7 @@ class Blocks:
                 t.c.day.between(start // MICROS_PER_DAY, (end - 1) // MICROS_PER_DAY),
                 t.c.last_time >= start,
                 t.c.first_time < end,
+                ~t.c.reduced,
             )
             .order_by(t.c.day, t.c.first_time, t.c.seq)
             .limit(limit)
@@ -152,25 +159,28 @@ class Blocks:
         """
         found: dict[int, bytes] = {}
         for batch in batches(keys):
-            found |= {seq: data for seq, _, _, _, data in await self._database.block_data(batch)}
+            found |= {seq: data for seq, *_, data in await self._database.block_data(batch)}
         return found
 
     async def load_data_of(self, blocks: Mapping[int, Sequence[StoredBlock]]) -> dict[int, bytes]:
         """Returns the data of blocks that were loaded, given by subject id, by seq.
 
-        Missing are those that have gone or changed since: they were deleted, corrected, or folded with others. What was
-        loaded of their subjects is then no longer of one moment, and has to be loaded again as a whole.
+        Missing are those that have gone or changed since: they were deleted, corrected, folded with others, or lost
+        samples to retention. What was loaded of their subjects is then no longer of one moment, and has to be loaded
+        again as a whole.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
         """
-        loaded = {
-            block.seq: (block.rows, block.first_time, block.last_time) for held in blocks.values() for block in held
-        }
+        loaded = {block.seq: block for held in blocks.values() for block in held}
         found: dict[int, bytes] = {}
         for batch in batches((id_, block.day, block.seq) for id_, held in blocks.items() for block in held):
-            rows = await self._database.block_data(batch)
-            found |= {seq: data for seq, *extent, data in rows if tuple(extent) == loaded[seq]}
+            for seq, rows, first_time, last_time, seal, data in await self._database.block_data(batch):
+                block = loaded[seq]
+                same = (rows, first_time, last_time) == (block.rows, block.first_time, block.last_time)
+                # A metric may go and leave all moments as they are.
+                if same and (block.day_summary is None or block.day_summary[:SEAL_BYTES] == seal):
+                    found[seq] = data
         return found
 
     async def days_before(
@@ -227,7 +237,10 @@ class Blocks:
             encoded = connection.scalar(select(t.c.samples).where(*same).with_for_update())
             if encoded is None:
                 return
-            samples = decode_latest(encoded)
+            try:
+                samples = decode_latest(encoded)
+            except BlockCorrupt:
+                return  # made anew by whoever reads it next, and then another version
             for metric, lifetime in lifetimes.items():
                 if (old := samples.get(metric)) is not None:
                     samples[metric] = LatestSample(old.time, old.value, old.start, lifetime)
@@ -240,9 +253,18 @@ class Blocks:
         await self._commits.close()
 
     async def _append_all(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        try:
+            return await self._database.append(appends, self._clock.now())
+        except LatestDamaged as error:
+            await self._rebuilding.rebuild(error.subject_ids)
         return await self._database.append(appends, self._clock.now())
 
     async def _fetch_latest(self, keys: Collection[SubjectTuple]) -> dict[SubjectTuple, dict[str, LatestRow]]:
+        rows = await self._database.latest(keys)
+        try:
+            return _by_subject(rows)
+        except BlockCorrupt:
+            await self._rebuilding.rebuild({row[4] for row in rows if is_damaged(row[6])})
         return _by_subject(await self._database.latest(keys))
 
     async def _load(self, selection: BlockSelection) -> dict[int, list[StoredBlock]]:

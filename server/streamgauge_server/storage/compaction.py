@@ -158,8 +158,9 @@ class Compactions:
             found: dict[Claim, list[Foldable]] = {claim: [] for claim in claims}
             rows: Iterable[Any] = select_by_keys(connection, statements.BLOCKS, key, by_day)
             for subject_id, day, seq, count, last_time, hours, size, run_id, at, reduced in rows:
-                settled = not reduced and at <= position
-                foldable = Foldable(seq, count, last_time, hours, size, run_id, at, settled)
+                if reduced:  # without samples it stands between no others
+                    continue
+                foldable = Foldable(seq, count, last_time, hours, size, run_id, at, at <= position)
                 found[by_day[subject_id, day]].append(foldable)
             for blocks in found.values():
                 blocks.sort(key=lambda block: block.seq)

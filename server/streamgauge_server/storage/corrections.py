@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sqlalchemy import Connection
 
-from streamgauge_server.model.clock import MICROS_PER_DAY
+from streamgauge_server.model.clock import MICROS_PER_DAY, isoformat
+from streamgauge_server.model.errors import DomainError, Reason
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import correction_statements as statements
+from streamgauge_server.storage.damage_log import Damage, DamageLog, of_samples
 from streamgauge_server.storage.database import Database, DayBlockTuple, SubjectDay
 from streamgauge_server.storage.day_rounds import load_days
 from streamgauge_server.storage.latest_restoration import Loss, LossRange, restore_latest
 from streamgauge_server.storage.records import SubjectGone
+from streamgauge_server.storage.reduced_blocks import hour_summaries, reduced_among
 from streamgauge_server.timeseries.correction import DayBlock, DayCorrection, correct
+from streamgauge_server.timeseries.envelope import BlockCorrupt
+from streamgauge_server.timeseries.reduction import cut_out, metrics_of_summary, reduced_block, samples_in
+from streamgauge_server.timeseries.summary import decode_summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +44,23 @@ class _Deletion:
 
 @dataclass(slots=True)
 class _Tally:
-    """What goes of a subject: how many values that stood, and the metrics of which any sample goes."""
+    """What goes of a subject: how many values that stood, and the metrics of which any sample goes.
+
+    With `any_metric` a damaged block goes, which may have held any. `damage` is what was met on the way.
+    """
 
     values: Counter[int] = field(default_factory=Counter)
     metrics: set[int] = field(default_factory=set)
+    any_metric: bool = False
+    damage: list[Damage] = field(default_factory=list)
 
 
 class Corrections:
     """Deletes samples. Subjects are named by their ids."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, damage: DamageLog) -> None:
         self._database = database
+        self._damage = damage
 
     async def delete_samples(
         self,
@@ -69,11 +81,11 @@ class Corrections:
         changes nothing.
 
         It takes about as long as reading and writing the days that hold the samples, and reads a few MiB of them at a
-        time, or one day.
+        time, or one day. Damaged blocks go if all that they can hold does, and stay otherwise; their values are not
+        counted.
 
         Raises:
             SubjectGone: the subject does not exist.
-            BlockCorrupt: stored bytes are damaged.
             DomainError: STORE_UNAVAILABLE.
         """
         deleted = await self.delete_from_each(
@@ -99,14 +111,16 @@ class Corrections:
         fraction of the time of one by one.
 
         Raises:
-            BlockCorrupt: stored bytes are damaged.
             DomainError: STORE_UNAVAILABLE.
         """
         ids = list(subject_ids)
         deletion = _Deletion(start, end, metrics, run_id)
         if validate_only:
-            return await self._database.read(lambda connection: self._preview(connection, ids, deletion))
-        return await self._database.write(lambda connection: self._delete(connection, ids, deletion))
+            tallies = await self._database.read(lambda connection: self._preview(connection, ids, deletion))
+        else:
+            tallies = await self._database.write(lambda connection: self._delete(connection, ids, deletion))
+        await self._damage.note([damage for tally in tallies.values() for damage in tally.damage])
+        return {subject_id: Deleted(tally.values) for subject_id, tally in tallies.items()}
 
     async def subjects_of_run(
         self, tenant: str, kind: SubjectKind, run_id: str, *, after: int, limit: int
@@ -125,22 +139,27 @@ class Corrections:
 
         return await self._database.read(work)
 
-    def _preview(self, connection: Connection, ids: Sequence[int], deletion: _Deletion) -> dict[int, Deleted]:
+    def _preview(self, connection: Connection, ids: Sequence[int], deletion: _Deletion) -> dict[int, _Tally]:
         there = connection.scalars(statements.PRESENT, {"subjects": ids}).all()
-        tallies = self._correct(connection, there, deletion, dry=True)
-        return {subject_id: Deleted(tally.values) for subject_id, tally in tallies.items()}
+        return self._correct(connection, there, deletion, dry=True)
 
-    def _delete(self, connection: Connection, ids: Sequence[int], deletion: _Deletion) -> dict[int, Deleted]:
+    def _delete(self, connection: Connection, ids: Sequence[int], deletion: _Deletion) -> dict[int, _Tally]:
         rows = {row.subject_id: row for row in connection.execute(statements.LOCKED, {"subjects": ids})}
         tallies = self._correct(connection, list(rows), deletion, dry=False)
         losses = [
-            Loss(subject_id, rows[subject_id].version, rows[subject_id].samples, tally.metrics)
+            Loss(
+                subject_id,
+                rows[subject_id].version,
+                rows[subject_id].samples,
+                None if tally.any_metric else tally.metrics,
+            )
             for subject_id, tally in tallies.items()
-            if tally.metrics
+            if tally.metrics or tally.any_metric
         ]
         within = LossRange(deletion.start, deletion.end, emptied=not deletion.run_id)
-        restore_latest(self._database, connection, losses, within)
-        return {subject_id: Deleted(tally.values) for subject_id, tally in tallies.items()}
+        for damage in restore_latest(self._database, connection, losses, within):
+            tallies[damage.subject_id].damage.append(damage)
+        return tallies
 
     def _correct(
         self, connection: Connection, ids: Sequence[int], deletion: _Deletion, *, dry: bool
@@ -163,26 +182,72 @@ class Corrections:
         rows = connection.execute(statement, parameters)
         days = [(subject_id, day, size) for subject_id, day, size in rows]
         for blocks in load_days(self._database, connection, days, deletion.start, deletion.end):
-            corrections = self._database.compute(connection, partial(_correct_days, blocks, deletion))
-            for (subject_id, _), correction in corrections.items():
-                tallies[subject_id].values.update(correction.values)
-                tallies[subject_id].metrics |= correction.metrics
+            # What a run wrote cannot be told from the rest of a summary any more.
+            reduced = {} if deletion.run_id else hour_summaries(connection, reduced_among(blocks))
+            corrections = self._database.compute(connection, partial(_correct_days, blocks, reduced, deletion))
+            for (subject_id, day), correction in corrections.items():
+                tally = tallies[subject_id]
+                tally.values.update(correction.values)
+                tally.metrics |= correction.metrics
+                tally.any_metric |= not set(correction.damaged).isdisjoint(correction.removed)
+                tally.damage += of_samples(subject_id, day, correction.damaged)
             if not dry:
                 _store(connection, corrections)
         return tallies
 
 
 def _correct_days(
-    days: Mapping[SubjectDay, Iterable[DayBlockTuple]], deletion: _Deletion
+    days: Mapping[SubjectDay, Iterable[DayBlockTuple]],
+    reduced: Mapping[SubjectDay, tuple[int, bytes]],
+    deletion: _Deletion,
 ) -> dict[SubjectDay, DayCorrection]:
     corrections: dict[SubjectDay, DayCorrection] = {}
     for subject_day, rows in days.items():
         blocks = [
             DayBlock(seq, first_time, last_time, data, not deletion.run_id or run_id == deletion.run_id)
             for _, _, seq, first_time, last_time, run_id, data in rows
+            if data
         ]
-        corrections[subject_day] = correct(blocks, deletion.start, deletion.end, deletion.metrics)
+        correction = correct(blocks, deletion.start, deletion.end, deletion.metrics)
+        if subject_day in reduced:
+            correction = _with_summaries(correction, subject_day[1], *reduced[subject_day], deletion)
+        corrections[subject_day] = correction
     return corrections
+
+
+def _with_summaries(
+    correction: DayCorrection, day: int, seq: int, hour_summary: bytes, deletion: _Deletion
+) -> DayCorrection:
+    """Returns a correction of a day along with that of its hours without samples: whole ones, or none.
+
+    Raises:
+        DomainError: INVALID_TIME_RANGE where the range cuts such an hour in two.
+    """
+    whole = deletion.metrics is None and deletion.start <= day * MICROS_PER_DAY <= deletion.end - MICROS_PER_DAY
+    try:
+        outside, inside, cut = cut_out(decode_summary(hour_summary), deletion.start, deletion.end, deletion.metrics)
+    except BlockCorrupt:
+        return replace(
+            correction, damaged=[*correction.damaged, seq], removed=[*correction.removed, *([seq] if whole else [])]
+        )
+    if cut:
+        raise DomainError(
+            Reason.INVALID_TIME_RANGE,
+            f"time_range cuts an hour of {isoformat(day * MICROS_PER_DAY)[:10]} of which retention has left a summary: "
+            "it can be deleted as a whole only, so begin and end the range on full hours",
+            metadata={"field": "time_range"},
+        )
+    values = Counter(correction.values) + Counter(samples_in(inside))
+    if values == Counter(correction.values):
+        return correction
+    left = reduced_block(outside)
+    return replace(
+        correction,
+        values=dict(values),
+        metrics=correction.metrics | frozenset(metrics_of_summary(inside)),
+        rewritten=correction.rewritten if left is None else {**correction.rewritten, seq: left},
+        removed=[*correction.removed, seq] if left is None else correction.removed,
+    )
 
 
 def _store(connection: Connection, corrections: Mapping[SubjectDay, DayCorrection]) -> None:

@@ -21,8 +21,8 @@ LatestTuple = tuple[str, int, str, str, int, int, bytes]
 """Tenant, kind, name, part, subject id, version, encoded samples."""
 BlockKey = tuple[int, int, int]
 """Subject id, day, seq."""
-BlockDataTuple = tuple[int, int, int, int, bytes]
-"""Seq, rows, first and last moment, data."""
+BlockDataTuple = tuple[int, int, int, int, bytes | None, bytes]
+"""Seq, rows, first and last moment, the seal of the summary of the day, data."""
 SubjectDay = tuple[int, int]
 """Subject id, day."""
 DayBlockTuple = tuple[int, int, int, int, int, str | None, bytes]

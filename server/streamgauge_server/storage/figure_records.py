@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, Connection, Table, select
 
 from streamgauge_server.model.ingests import Ingest, IngestStatus
@@ -15,6 +16,7 @@ from streamgauge_server.storage.job_errors import errors_by_number
 from streamgauge_server.storage.job_run_rows import RUN_COLUMNS, read_run
 from streamgauge_server.storage.key_lists import select_by_keys
 from streamgauge_server.timeseries.counting import Fact, execution_facts, ingest_facts, run_facts
+from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.figures import Figures, decode_figures
 
 HourKey = tuple[int, int]
@@ -24,6 +26,8 @@ Rows = Iterable[tables.AnyRow]
 _Select = Callable[[Table, tuple[ColumnElement[Any], ...], str], Rows]
 """Selects columns of those rows of a table that count for choices, which a column names, and hours."""
 
+_log = structlog.stdlib.get_logger("streamgauge.damage")
+
 _f = tables.figures.c
 _INGEST_COLUMNS = tuple(column for column in tables.ingests.c if column.name != "end_hour")
 
@@ -31,7 +35,10 @@ _INGEST_COLUMNS = tuple(column for column in tables.ingests.c if column.name != 
 def figures_of_hours(
     connection: Connection, tenant: str, type: FigureType, keys: Collection[HourKey]
 ) -> dict[HourKey, Figures]:
-    """Returns the figures of choices and hours, computed from the records; those without a record are missing."""
+    """Returns the figures of choices and hours, computed from the records; those without a record are missing.
+
+    What records counted that were let go is left out where it is damaged.
+    """
 
     def by_keys(table: Table, columns: tuple[ColumnElement[Any], ...], choice: str) -> Rows:
         return select_by_keys(connection, columns, (table.c[choice], table.c.end_hour), keys)
@@ -42,13 +49,17 @@ def figures_of_hours(
     rows = select_by_keys(
         connection, (_f.choice, _f.start, _f.data), (_f.tenant, _f.type, _f.choice, _f.span, _f.start), gone
     )
-    return _with_gone(type, counted, rows)
+    _add_gone(tenant, type, counted, rows)
+    return counted
 
 
 def figures_of_range(
     connection: Connection, tenant: str, type: FigureType, first: int, last: int
-) -> dict[HourKey, Figures]:
-    """Returns the figures of all choices and the hours from `first` to `last`, computed from the records."""
+) -> tuple[dict[HourKey, Figures], set[HourKey]]:
+    """Returns the figures of all choices and the hours from `first` to `last`, computed from the records.
+
+    And of which of them something is not known: what records counted that were let go is damaged.
+    """
     choices = {
         FigureType.JOB_TYPES: select(tables.job_types.c.id).where(tables.job_types.c.tenant == tenant),
         FigureType.ERRORS: select(tables.job_errors.c.id).where(tables.job_errors.c.tenant == tenant),
@@ -61,7 +72,8 @@ def figures_of_range(
 
     counted = _counted(type, _facts(connection, tenant, type, by_range), None)
     of_type = (_f.tenant == tenant, _f.type == int(type), _f.span == int(Span.GONE), _f.start.between(first, last))
-    return _with_gone(type, counted, connection.execute(select(_f.choice, _f.start, _f.data).where(*of_type)))
+    gone = connection.execute(select(_f.choice, _f.start, _f.data).where(*of_type))
+    return counted, _add_gone(tenant, type, counted, gone)
 
 
 def _counted(type: FigureType, facts: Iterable[Fact], wanted: set[HourKey] | None) -> dict[HourKey, Figures]:
@@ -76,10 +88,26 @@ def _counted(type: FigureType, facts: Iterable[Fact], wanted: set[HourKey] | Non
     return counted
 
 
-def _with_gone(type: FigureType, counted: dict[HourKey, Figures], gone: Rows) -> dict[HourKey, Figures]:
+def _add_gone(tenant: str, type: FigureType, counted: dict[HourKey, Figures], gone: Rows) -> set[HourKey]:
+    """Adds what records counted that were let go; returns where that cannot be read."""
+    damaged: set[HourKey] = set()
     for row in gone:
-        counted.setdefault((row.choice, row.start), Figures(type)).merge(decode_figures(type, bytes(row.data)))
-    return counted
+        key = (row.choice, row.start)
+        try:
+            figures = decode_figures(type, bytes(row.data))
+        except BlockCorrupt as error:
+            damaged.add(key)
+            _log.error(
+                "damaged figures of records that were let go",
+                tenant=tenant,
+                type=type.name,
+                choice=row.choice,
+                hour=row.start,
+                error=str(error),
+            )
+        else:
+            counted.setdefault(key, Figures(type)).merge(figures)
+    return damaged
 
 
 def _facts(connection: Connection, tenant: str, type: FigureType, rows_of: _Select) -> Iterator[Fact]:

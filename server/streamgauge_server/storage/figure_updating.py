@@ -16,7 +16,7 @@ from streamgauge_server.storage.key_lists import select_by_keys
 from streamgauge_server.storage.upserts import upsert
 from streamgauge_server.timeseries.counting import HOURS_PER_DAY, Fact
 from streamgauge_server.timeseries.envelope import BlockCorrupt
-from streamgauge_server.timeseries.figures import Figures, decode_figures, encode_figures, merged
+from streamgauge_server.timeseries.figures import Figures, decode_figures, encode_figures, is_readable, merged
 
 _t = tables.figures.c
 _KEY = (_t.tenant, _t.type, _t.choice, _t.span, _t.start)
@@ -103,9 +103,13 @@ def keep_gone(connection: Connection, tenant: str, facts: Iterable[Fact]) -> Non
     noted: dict[RowKey, Figures] = {}
     _note(noted, facts, Span.GONE)
     current = load_rows(connection, tenant, noted)
+    readable: dict[RowKey, Figures] = {}
     for key, figures in noted.items():
-        figures.merge(_decoded(key, current))
-    write_rows(connection, tenant, noted)
+        if key not in current or is_readable(key.type, current[key]):
+            figures.merge(_decoded(key, current))
+            readable[key] = figures
+        # What cannot be read stays as it is: it tells that figures of the hour must not be computed anew.
+    write_rows(connection, tenant, readable)
 
 
 def drop_choice(database: Database, connection: Connection, tenant: str, type: FigureType, choice: int) -> None:
@@ -164,9 +168,26 @@ def write_rows(connection: Connection, tenant: str, rows: Mapping[RowKey, Figure
 
 
 def _write_merged(connection: Connection, tenant: str, key: RowKey, condition: Sequence[ColumnElement[bool]]) -> None:
-    query = select(_t.data).where(_t.tenant == tenant, _t.type == int(key.type), *condition)
-    parts = (decode_figures(key.type, bytes(data)) for data in connection.scalars(query))
-    write_rows(connection, tenant, {key: merged(key.type, parts)})
+    query = select(_t.choice, _t.span, _t.start, _t.data)
+    query = query.where(_t.tenant == tenant, _t.type == int(key.type), *condition)
+
+    def whole() -> Figures:
+        rows = connection.execute(query)
+        return merged(key.type, [decode_figures(key.type, bytes(row.data)) for row in rows])
+
+    try:
+        figures = whole()
+    except BlockCorrupt:
+        recompute_rows(connection, tenant, unreadable(key.type, connection.execute(query)))
+        figures = whole()
+    write_rows(connection, tenant, {key: figures})
+
+
+def unreadable(type: FigureType, rows: Iterable[tables.AnyRow]) -> list[RowKey]:
+    """Returns which of some rows (choice, span, start, data) cannot be read."""
+    return [
+        RowKey(type, row.choice, Span(row.span), row.start) for row in rows if not is_readable(type, bytes(row.data))
+    ]
 
 
 def _values(tenant: str, key: RowKey, prefix: str = "") -> dict[str, object]:

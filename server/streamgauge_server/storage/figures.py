@@ -9,12 +9,13 @@ from sqlalchemy import Connection, and_, or_, select
 
 from streamgauge_server.model.metric_types import ALL_CHOICES, FigureType, Span
 from streamgauge_server.storage import tables
+from streamgauge_server.storage.damage_log import DamageLog
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.figure_records import HourKey, figures_of_range
-from streamgauge_server.storage.figure_updating import RowKey, places_of, write_rows
+from streamgauge_server.storage.figure_updating import RowKey, load_rows, places_of, recompute_rows, write_rows
 from streamgauge_server.storage.tenants import lock_tenant
 from streamgauge_server.timeseries.counting import HOURS_PER_DAY
-from streamgauge_server.timeseries.figures import Figures, encode_figures
+from streamgauge_server.timeseries.figures import Figures, decode_figures, encode_figures, is_readable
 
 _t = tables.figures.c
 
@@ -52,8 +53,9 @@ class Recalculated:
 class FigureStore:
     """Reads figures, and proves them. They are moved by the stores of the records."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, damage: DamageLog) -> None:
         self._database = database
+        self._damage = damage
 
     async def rows(
         self, tenant: str, type: FigureType, choices: Collection[int], stretches: Sequence[Stretch], *, limit: int
@@ -74,13 +76,34 @@ class FigureStore:
         found = await self._database.read(lambda connection: connection.execute(query).all())
         return [StoredFigures(row.choice, Span(row.span), row.start, bytes(row.data)) for row in found]
 
+    async def mend(self, tenant: str, type: FigureType, rows: Collection[StoredFigures]) -> None:
+        """Computes those of some rows that cannot be read anew: hours from the records, everything else from hours.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        keys = [RowKey(type, row.choice, row.span, row.start) for row in rows if not is_readable(type, row.data)]
+
+        def work(connection: Connection) -> list[RowKey]:
+            lock_tenant(connection, tenant)
+            current = load_rows(connection, tenant, keys)
+            damaged = [key for key, data in current.items() if not is_readable(type, data)]
+            recompute_rows(connection, tenant, damaged)
+            return damaged
+
+        damaged = await self._database.write(work)
+        self._damage.note_figures(
+            tenant, [f"{key.type.name}/{key.choice}/{key.span.name}/{key.start}" for key in damaged]
+        )
+
     async def recalculate(
         self, tenant: str, type: FigureType, first: int, last: int, *, repair: bool = True
     ) -> Recalculated:
         """Computes the figures of the hours from `first` to `last` (both included) from the records.
 
-        What is kept and differs, or cannot be read, is replaced if `repair`. A transaction per day, so that reports go
-        on meanwhile.
+        What is kept and differs, or cannot be read, is replaced if `repair`; where it is not known any more what
+        records counted that were let go, only what cannot be read. A transaction per day, so that reports go on
+        meanwhile.
 
         Raises:
             DomainError: STORE_UNAVAILABLE.
@@ -101,8 +124,12 @@ class FigureStore:
 
         def work(connection: Connection) -> Recalculated:
             lock_tenant(connection, tenant)
-            counted = figures_of_range(connection, tenant, type, first, last)
+            counted, uncertain = figures_of_range(connection, tenant, type, first, last)
             kept = _kept(connection, tenant, type, Span.HOUR, first, last)
+            for choice, hour in uncertain:
+                data = kept.get(RowKey(type, choice, Span.HOUR, hour))
+                if data is not None and is_readable(type, data):
+                    counted[choice, hour] = decode_figures(type, data)
             kept |= _kept(connection, tenant, type, Span.DAY, day, day)
             told = self._database.compute(connection, lambda: _with_sums(type, counted))
             stored = {key: encode_figures(figures) for key, figures in told.items()}

@@ -13,7 +13,8 @@ from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.job_changes import list_changes, log_bounds, prune_changes, tenants_with_changes
 from streamgauge_server.storage.job_exceptions import MAX_EXCEPTIONS, list_exceptions
 from streamgauge_server.storage.job_run_rows import RUN_COLUMNS, read_run, read_vertices
-from streamgauge_server.storage.records import SubjectWrite
+from streamgauge_server.storage.latest_rebuilding import LatestRebuilding
+from streamgauge_server.storage.records import LatestDamaged, SubjectWrite
 from streamgauge_server.storage.run_updating import MAX_RUNS, find_runs, update_runs
 
 __all__ = ["MAX_EXCEPTIONS", "MAX_RUNS", "JobRuns"]
@@ -27,8 +28,9 @@ _t = tables.job_runs.c
 class JobRuns:
     """Takes in what is learnt of runs, and reads it. Jobs and runs are named by their numbers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, rebuilding: LatestRebuilding) -> None:
         self._database = database
+        self._rebuilding = rebuilding
 
     async def apply(
         self, tenant: str, updates: Sequence[RunUpdate], writes: Sequence[SubjectWrite] = ()
@@ -56,9 +58,15 @@ class JobRuns:
         """
         if not updates and not writes:
             return []
-        return await self._database.write(
-            lambda connection: update_runs(self._database, connection, tenant, updates, writes)
-        )
+
+        def work(connection: Connection) -> list[JobRun]:
+            return update_runs(self._database, connection, tenant, updates, writes)
+
+        try:
+            return await self._database.write(work)
+        except LatestDamaged as error:
+            await self._rebuilding.rebuild(error.subject_ids)
+        return await self._database.write(work)
 
     async def of_job(self, job: int, *, after_ordinal: int | None = None, limit: int) -> list[JobRun]:
         """Returns up to `limit` runs of a job without vertices, the newest first, that follow `after_ordinal`.

@@ -28,8 +28,10 @@ from streamgauge_server.storage import tables
 from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.etags import check_etag, etag_of
+from streamgauge_server.storage.latest_rebuilding import newest_of
 from streamgauge_server.storage.subjects import SubjectKey, lock_subjects, register, remove_subjects
 from streamgauge_server.storage.tenants import lock_tenant
+from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.latest import decode_latest
 
 _t = tables.metric_types.c
@@ -110,7 +112,7 @@ class MetricTypes:
             columns = changes.get("columns", current.columns)
             aggregates = {column.name: column.aggregate for column in columns}
             lost = [column.name for column in current.columns if aggregates.get(column.name) != column.aggregate]
-            if used := _with_values(connection, tenant, current, lost):
+            if used := _with_values(self._database, connection, tenant, current, lost):
                 raise _in_use(f"metricTypes/{name}", f"the column {used[0]!r} must stay as it is")
             values = {field: _stored(value) for field, value in changes.items()}
             connection.execute(
@@ -230,7 +232,7 @@ def _has_values(connection: Connection, condition: Any) -> bool:
 
 
 def _with_values(
-    connection: Connection, tenant: str, metric_type: MetricTypeInfo, columns: Sequence[str]
+    database: Database, connection: Connection, tenant: str, metric_type: MetricTypeInfo, columns: Sequence[str]
 ) -> builtins.list[str]:
     """Returns those of the columns of which any choice has values: it then has a newest one."""
     if not columns:
@@ -240,10 +242,16 @@ def _with_values(
     for batch in batches(columns):
         named = (m.tenant == tenant, m.kind == int(SubjectKind.METRIC_TYPE_CHOICE), m.name.in_(batch))
         metrics.update((id_, column) for id_, column in connection.execute(select(m.id, m.name).where(*named)))
-    of_type = select(latest.samples).join(tables.metric_type_choices, _c.subject_id == latest.subject_id)
+    of_type = select(latest.subject_id, latest.samples).join(
+        tables.metric_type_choices, _c.subject_id == latest.subject_id
+    )
     found: set[str] = set()
-    for samples in connection.scalars(of_type.where(_c.metric_type_id == metric_type.number)):
-        found.update(metrics[metric] for metric in decode_latest(samples).keys() & metrics.keys())
+    for subject_id, samples in connection.execute(of_type.where(_c.metric_type_id == metric_type.number)).all():
+        try:
+            newest = decode_latest(samples)
+        except BlockCorrupt:
+            newest = decode_latest(newest_of(database, connection, subject_id)[0])
+        found.update(metrics[metric] for metric in newest.keys() & metrics.keys())
     return [column for column in columns if column in found]
 
 

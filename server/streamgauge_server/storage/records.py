@@ -59,6 +59,14 @@ class SubjectGone(Exception):
         self.subject_ids = frozenset(subject_ids)
 
 
+class LatestDamaged(Exception):
+    """Rows of latest values that an append moves on cannot be read. Nothing was stored."""
+
+    def __init__(self, subject_ids: Collection[int]) -> None:
+        super().__init__(f"damaged rows of latest values of {sorted(subject_ids)}")
+        self.subject_ids = frozenset(subject_ids)
+
+
 @dataclass(slots=True)
 class Append:
     """One caller's append: all of it is stored or nothing."""

@@ -11,6 +11,7 @@ from streamgauge_server.storage.change_log import ChangeLog
 from streamgauge_server.storage.collector_leases import Collectors
 from streamgauge_server.storage.compaction import Compactions
 from streamgauge_server.storage.corrections import Corrections
+from streamgauge_server.storage.damage_log import DamageLog
 from streamgauge_server.storage.database import Database, open_database
 from streamgauge_server.storage.figures import FigureStore
 from streamgauge_server.storage.ingests import Ingests
@@ -20,10 +21,18 @@ from streamgauge_server.storage.job_runs import JobRuns
 from streamgauge_server.storage.job_stops import JobStops
 from streamgauge_server.storage.job_types import JobTypes
 from streamgauge_server.storage.jobs import Jobs
+from streamgauge_server.storage.latest_rebuilding import LatestRebuilding
 from streamgauge_server.storage.metric_types import MetricTypes
 from streamgauge_server.storage.metrics import Metrics
-from streamgauge_server.storage.migrate import create_in_memory, current_revision, head_revision
+from streamgauge_server.storage.migrate import (
+    COPYING,
+    CopyUnfinished,
+    create_in_memory,
+    current_revision,
+    head_revision,
+)
 from streamgauge_server.storage.positions import Positions
+from streamgauge_server.storage.retention import RetentionStore
 from streamgauge_server.storage.sources import Sources
 from streamgauge_server.storage.subject_days import SubjectDays
 from streamgauge_server.storage.subjects import Subjects
@@ -63,25 +72,28 @@ class Store:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self.engine: Engine = database.engine
+        self.damage = damage = DamageLog(database)
+        rebuilding = LatestRebuilding(database, damage)
         self.subjects = Subjects(database, clock)
         self.subject_days = SubjectDays(database)
         self.sources = Sources(database, clock)
         self.assets = Assets(database, clock)
         self.jobs = Jobs(database, clock)
-        self.job_runs = JobRuns(database)
+        self.job_runs = JobRuns(database, rebuilding)
         self.job_types = JobTypes(database, clock)
         self.job_stops = JobStops(database, clock)
         self.job_errors = JobErrors(database)
         self.ingests = Ingests(database)
-        self.figures = FigureStore(database)
+        self.figures = FigureStore(database, damage)
         self.metric_types = MetricTypes(database, clock)
         self.collectors = Collectors(database, clock)
         self.metrics = Metrics(database, clock)
-        self.blocks = Blocks(database, clock)
+        self.blocks = Blocks(database, clock, rebuilding)
         self.change_log = ChangeLog(database)
         self.positions = Positions(database, clock)
         self.compactions = Compactions(database, clock)
-        self.corrections = Corrections(database)
+        self.retention = RetentionStore(database)
+        self.corrections = Corrections(database, damage)
         self.tokens = Tokens(database, clock)
         self.integrity = Integrity(database)
 
@@ -95,6 +107,7 @@ class Store:
         Raises:
             ValueError: the URL is malformed or names an engine that is not supported, or `pool_size` is below 1.
             SchemaOutdated: the database must be migrated first.
+            CopyUnfinished: the database holds a copy that is not finished.
             DomainError: STORE_UNAVAILABLE.
         """
         if pool_size < 1:
@@ -106,6 +119,8 @@ class Store:
                 await database.write(create_in_memory)
             else:
                 current, head = await database.read(current_revision), head_revision()
+                if current == COPYING:
+                    raise CopyUnfinished
                 if current is None or current < head:
                     raise SchemaOutdated(current, head)
         except BaseException:

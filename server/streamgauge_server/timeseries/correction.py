@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from streamgauge_server.model.values import ValueType
 from streamgauge_server.timeseries.block import Block, decode, decode_many, encode, metrics_of
+from streamgauge_server.timeseries.damage import parted
 from streamgauge_server.timeseries.frame import Bools, Column, Frame, merge, take
 from streamgauge_server.timeseries.latest import LatestSample
 
@@ -32,21 +33,37 @@ class DayCorrection:
     """What becomes of the blocks of a day.
 
     `values` counts by metric the samples that stood and go. `metrics` are those of which any sample goes, also one that
-    another had replaced. `rewritten` are blocks by seq; those of which nothing is left are `removed`.
+    another had replaced. `rewritten` are blocks by seq; those of which nothing is left are `removed`. What `damaged`
+    blocks hold is not known: they are left out, or removed as a whole.
     """
 
     values: dict[int, int]
     metrics: frozenset[int]
     rewritten: dict[int, Block]
     removed: list[int]
+    damaged: list[int] = field(default_factory=list)
 
 
 def correct(blocks: Sequence[DayBlock], start: int, end: int, metrics: Collection[int] | None) -> DayCorrection:
     """Takes the samples in [start, end), of some metrics or all, out of the chosen blocks.
 
     `blocks` are all blocks of a subject and day that reach into the range, in the order in which later ones win: a
-    sample of a block that is not chosen may hide one that goes, or stand again in its place. Raises BlockCorrupt.
+    sample of a block that is not chosen may hide one that goes, or stand again in its place.
     """
+    intact, damaged = parted({block.seq: block.data for block in blocks})
+    if not damaged:
+        return _correct(blocks, start, end, metrics)
+    correction = _correct([block for block in blocks if block.seq in intact], start, end, metrics)
+    for block in blocks:
+        if block.seq in damaged:
+            whole = block.chosen and metrics is None and start <= block.first_time and block.last_time < end
+            if whole:
+                correction.removed.append(block.seq)
+            correction.damaged.append(block.seq)
+    return correction
+
+
+def _correct(blocks: Sequence[DayBlock], start: int, end: int, metrics: Collection[int] | None) -> DayCorrection:
     if all(block.first_time == block.last_time for block in blocks):
         return _correct_rows(blocks, metrics)
 

@@ -262,6 +262,15 @@ def decode_figures(type: FigureType, data: bytes) -> Figures:
     return figures
 
 
+def is_readable(type: FigureType, data: bytes) -> bool:
+    """Tells whether stored figures can be read."""
+    try:
+        decode_figures(type, data)
+    except BlockCorrupt:
+        return False
+    return True
+
+
 def _without_zeros(counts: Sequence[int]) -> Sequence[int]:
     """Returns counts without the zeros at their end."""
     last = next((place for place in reversed(range(len(counts))) if counts[place]), -1)

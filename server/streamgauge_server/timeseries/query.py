@@ -18,7 +18,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from streamgauge_server.model.clock import MICROS_PER_HOUR
+from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_HOUR
 from streamgauge_server.model.values import INT64_MAX, INT64_MIN, Scalar, ValueType
 from streamgauge_server.timeseries import number_table, text_table
 from streamgauge_server.timeseries.block import decode_many, metrics_of
@@ -71,7 +71,9 @@ def needed(
     blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[int], since: int | None = None
 ) -> set[int]:
     """Returns the seqs of the blocks without data whose samples `aggregate` with the same arguments needs."""
-    return {block.seq for block in _plan(blocks, *_asked(start, end, bounds, since)).sampled if block.data is None}
+    return {
+        block.seq for block in _plan(blocks, *_asked(blocks, start, end, bounds, since)).sampled if block.data is None
+    }
 
 
 def aggregate(
@@ -89,13 +91,13 @@ def aggregate(
     metric apart. An increase belongs to the window of
     the later sample. At a reset (both start times known and different, or a fall) the whole new value is the increase.
 
-    The first increase in the range is taken from the last sample in [since, start), where `since` is given and blocks
-    have one, otherwise from the metric's `baseline`. Without either the first sample adds nothing, and the metric is
-    among the answer's `unchained`.
+    The first increase in the range is taken from the last sample before it, where `since` is given and blocks have one
+    that is no older (than `since`, or `reaching_back` where that is earlier), otherwise from the metric's `baseline`.
+    Without either the first sample adds nothing, and the metric is among the answer's `unchained`.
 
     Raises ValueError when a block that is `needed` is not loaded, BlockCorrupt when stored bytes are damaged.
     """
-    start, end, bounds = _asked(start, end, bounds, since)
+    start, end, bounds = _asked(blocks, start, end, bounds, since)
     plan = _plan(blocks, start, end, bounds)
     wanted = None if metrics is None else frozenset(metrics)
     if lost := read_reduced(blocks, plan.days_held, plan.low, plan.high, bounds, wanted):
@@ -116,13 +118,28 @@ def aggregate(
     return answer.chained(baseline) if baseline else answer
 
 
-def _asked(start: int, end: int, bounds: Sequence[int], since: int | None) -> tuple[int, int, Sequence[int]]:
-    """Returns range and bounds with a window of [since, start) in front, where `since` is given."""
+def _asked(
+    blocks: Sequence[StoredBlock], start: int, end: int, bounds: Sequence[int], since: int | None
+) -> tuple[int, int, Sequence[int]]:
+    """Returns range and bounds with a window of what lies before the range in front, where `since` is given."""
     if since is None:
         return start, end, bounds
     first = max(start, bounds[0])
     begun = bisect_right(bounds, first)
-    return min(since, first), end, [min(since, first), *[first] * begun, *bounds[begun:]]
+    reached = reaching_back(blocks, since, first)
+    return reached, end, [reached, *[first] * begun, *bounds[begun:]]
+
+
+def reaching_back(blocks: Sequence[StoredBlock], since: int, start: int) -> int:
+    """Returns from which moment on `aggregate` looks for samples before a range: from `since`, or from earlier on.
+
+    Earlier where one block alone holds the day of `since` and ends between `since` and the range: all of it in one
+    window is answered by its small summary of the day, a part of it by its summary of the hours.
+    """
+    held = [block for block in blocks if block.day == since // MICROS_PER_DAY]
+    if len(held) == 1 and held[0].rows and held[0].day_summary is not None and since <= held[0].last_time < start:
+        since = min(since, held[0].first_time)
+    return min(since, start)
 
 
 def metrics_in(blocks: Iterable[StoredBlock]) -> set[int]:

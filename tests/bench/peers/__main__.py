@@ -41,6 +41,8 @@ class Scale:
     """Sources with a day of readings every 15 seconds."""
     load_rounds: int
     ask_rounds: int
+    ask_seconds: float
+    """How long a system is asked in a round, about."""
     year_sources: int
     """Sources with a year of readings every minute."""
     year_load_rounds: int
@@ -52,6 +54,7 @@ FULL = Scale(
     sources=200,
     load_rounds=5,
     ask_rounds=9,
+    ask_seconds=1.0,
     year_sources=20,
     year_load_rounds=5,
     year_fractions={"influxdb": 5, "prometheus": 2, "row_per_sample": 2, "streamgauge_postgresql": 5},
@@ -60,6 +63,7 @@ QUICK = Scale(
     sources=24,
     load_rounds=3,
     ask_rounds=5,
+    ask_seconds=0.3,
     year_sources=3,
     year_load_rounds=3,
     year_fractions=dict.fromkeys(("influxdb", "prometheus", "row_per_sample", "streamgauge_postgresql"), 1),
@@ -109,14 +113,14 @@ def _day(
         contest.settle()
         _told("settled")
         print(*compare_windows(peers, question), sep="\n")
-        asked = contest.ask(question, scale.ask_rounds)
+        asked = contest.ask(question, scale.ask_rounds, scale.ask_seconds)
         _told("24 hours by hour asked")
         crowd = DataSet(LATEST_FROM, 1_000, end, 30, MINUTE)
         for peer in peers:
             peer.load(peer.encode([crowd.of(number) for number in range(crowd.sources)]))
         newest = Latest([crowd.of(number).source for number in range(crowd.sources)], crowd.end - MINUTE)
         compare_latest(peers, newest, len(METRICS))
-        latest = contest.ask(newest, scale.ask_rounds)
+        latest = contest.ask(newest, scale.ask_rounds, scale.ask_seconds)
         _told("newest values of 1,000 sources asked")
         contest.note_peaks()
         contest.restart(3)
@@ -135,7 +139,7 @@ def _year(scale: Scale, noise: machine.Noise, end: int) -> tuple[Contest, dict[s
         contest.settle()
         _told("settled")
         print(*compare_windows(peers, question), sep="\n")
-        asked = contest.ask(question, scale.ask_rounds)
+        asked = contest.ask(question, scale.ask_rounds, scale.ask_seconds)
         _told("a year by day asked")
         contest.note_peaks()
     return contest, asked

@@ -11,9 +11,9 @@ from tests.bench.peers.peer import Peer
 from tests.bench.peers.questions import Question
 from tests.bench.workload import Readings, readings
 
-ASK_SECONDS = 1.5
-"""How long a system is asked in a round, about; at least once."""
 MAX_CALLS = 200
+SLOW_SECONDS, SLOW_ROUNDS = 2.0, 3
+"""Who takes longer for a call is asked in so many rounds only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +109,20 @@ class Contest:
         for peer in self.peers:
             self.results.peaks[peer.name] = max(self.results.peaks.get(peer.name, 0), peer.peak_memory())
 
-    def ask(self, question: Question, rounds: int) -> dict[str, list[float]]:
-        """Asks all in turns; returns the median of the seconds of each round."""
-        calls = {}
+    def ask(self, question: Question, rounds: int, seconds: float) -> dict[str, list[float]]:
+        """Asks all in turns, each for about so many seconds a round, at least once; returns each round's median."""
+        calls: dict[str, int] = {}
+        asked: dict[str, int] = {}
         for peer in self.peers:
-            (first,) = peer.latencies(question, 1)
-            (second,) = peer.latencies(question, 1)
-            calls[peer.name] = min(MAX_CALLS, 1 + int(ASK_SECONDS / min(first, second)))
+            first, second = (peer.latencies(question, 1)[0] for _ in range(2))
+            calls[peer.name] = min(MAX_CALLS, 1 + int(seconds / min(first, second)))
+            asked[peer.name] = rounds if second < SLOW_SECONDS else min(rounds, SLOW_ROUNDS)
         found: dict[str, list[float]] = {peer.name: [] for peer in self.peers}
-        for _ in range(rounds):
+        for turn in range(rounds):
             self._noise.take()
             for peer in self.peers:
-                found[peer.name].append(median(peer.latencies(question, calls[peer.name])))
+                if turn < asked[peer.name]:
+                    found[peer.name].append(median(peer.latencies(question, calls[peer.name])))
         medians = (f"{peer.title} {median(found[peer.name]) * 1e3:.2f}" for peer in self.peers)
         print(f"  ms: {', '.join(medians)}", flush=True)
         return found

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -49,6 +48,14 @@ FROM unnest($1::bigint[]) AS subject_id, generate_series(0, {len(METRICS) - 1}) 
 """
 
 
+_PIECE = 1 << 19
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), _PIECE):
+        yield body[at : at + _PIECE]
+
+
 class SampleRows(Peer):
     """A table with the key that such a table needs, filled by `COPY` in its binary form."""
 
@@ -90,7 +97,7 @@ class SampleRows(Peer):
     def load(self, encoded: Sequence[bytes]) -> Loaded:
         async def copy(connection: asyncpg.Connection[Any], bodies: Sequence[bytes]) -> None:
             for body in bodies:
-                await connection.copy_to_table("samples", source=io.BytesIO(body), format="binary")
+                await connection.copy_to_table("samples", source=_pieces(body), format="binary")
 
         async def all_of_it() -> None:
             shares = [list(islice(encoded, first, None, CONNECTIONS)) for first in range(CONNECTIONS)]

@@ -175,7 +175,8 @@ def test_samples_shortly_before_the_range_chain_the_first_increase(
     blocks = without_data(everything, needed(blocks, start, end, bounds, start - reach))
     table = aggregate(blocks, start, end, bounds, since=start - reach)
     samples = samples_of(written)
-    recent = {m: {t: s for t, s in of.items() if t >= start - reach} for m, of in samples.items()}
+    reached = query.reaching_back(blocks, start - reach, start)
+    recent = {m: {t: s for t, s in of.items() if t >= reached} for m, of in samples.items()}
     expected = reference.windows(recent, start, end, bounds, chained=True)
     assert answer(table) == expected
     assert table.unchained == {m for m, _ in expected if min(recent[m]) >= start}
@@ -334,6 +335,26 @@ def test_a_range_that_ends_after_the_last_sample_cuts_nothing() -> None:
     blocks = without_data(store([run]), set())
     now = FIRST + 90 * 60_000_000 + 1
     assert needed(blocks, FIRST, now, Window(WindowUnit.HOUR).bounds(FIRST, now)) == set()
+
+
+def test_before_a_range_that_begins_with_a_day_the_summary_of_the_day_before_is_enough() -> None:
+    day_before = Run(FIRST - 90 * 60_000_000, 60_000_000, 90, frozenset({1}), (5,), 0.0, 1, False, False)
+    day = Run(FIRST, 60_000_000, 90, frozenset({1}), (9,), 0.0, 1, False, False)
+    blocks = store([day_before, day])
+    end = FIRST + 2 * MICROS_PER_HOUR
+    bounds = Window(WindowUnit.HOUR).bounds(FIRST, end)
+    since = FIRST - MICROS_PER_HOUR
+    expected = answer(aggregate(blocks, FIRST, end, bounds, since=since))
+    lean = [
+        replace(block, data=None, hour_summary=block.hour_summary if block.day == DAY else None) for block in blocks
+    ]
+    assert needed(lean, FIRST, end, bounds, since) == set()
+    table = aggregate(lean, FIRST, end, bounds, since=since)
+    assert answer(table) == expected
+    assert table.unchained == frozenset()
+    late = stored(99, encode_row(FIRST - 1, -1, {1: 6}))
+    assert query.reaching_back([*blocks, late], since, FIRST) == since
+    assert query.reaching_back(blocks, since, FIRST + 1) == blocks[0].first_time
 
 
 def test_missing_samples_are_an_error_and_no_gap() -> None:

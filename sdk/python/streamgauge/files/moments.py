@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from streamgauge._encode import EPOCH
@@ -27,31 +26,21 @@ def to_micros(text: str) -> int:
     return (moment - EPOCH) // _MICROSECOND
 
 
-class Moments:
-    """Moments as text and back; the metrics of a frame share theirs, so the last ones are kept."""
+class Texts(dict[int, str]):
+    """Moments as texts. The metrics of a frame share theirs, so the last ones are kept."""
 
-    def __init__(self) -> None:
-        self._texts: dict[int, str] = {}
-        self._micros: dict[str, int] = {}
+    def __missing__(self, micros: int) -> str:
+        if len(self) > _KEPT:
+            self.clear()
+        text = self[micros] = to_text(micros)
+        return text
 
-    def texts(self, times: Iterable[int]) -> list[str]:
-        """Returns moments as texts."""
-        if len(self._texts) > _KEPT:
-            self._texts.clear()
-        known = self._texts
-        found = []
-        for time in times:
-            text = known.get(time)
-            if text is None:
-                text = known[time] = to_text(time)
-            found.append(text)
-        return found
 
-    def micros(self, text: str) -> int:
-        """Returns the moment that a text names. ValueError."""
-        time = self._micros.get(text)
-        if time is None:
-            if len(self._micros) > _KEPT:
-                self._micros.clear()
-            time = self._micros[text] = to_micros(text)
-        return time
+class Micros(dict[str, int]):
+    """Texts as moments; the last ones are kept. ValueError for what is no moment."""
+
+    def __missing__(self, text: str) -> int:
+        if len(self) > _KEPT:
+            self.clear()
+        micros = self[text] = to_micros(text)
+        return micros

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from streamgauge.files.runs import FIELDS, TYPES, FileError, Run, RunKey
+from streamgauge.files.runs import FIELDS, REQUIRED, TYPES, FileError, Run, RunKey, stretches
 
 GROUP_ROWS = 1 << 20
 """Rows of a row group, about."""
@@ -81,27 +82,35 @@ class ParquetWriter:
     def _write(self) -> None:
         pa, runs, rows = self._pa, self._runs, self._rows
         self._runs, self._rows = [], 0
+        times = array("q")
+        for run in runs:
+            times.extend(run.times)
+        moment = self._schema.field("time").type
         columns = {
             "subject": self._words([run.key.subject for run in runs], runs),
             "part": self._words([run.key.part for run in runs], runs),
-            "time": pa.array([time for run in runs for time in run.times], self._schema.field("time").type),
-            "start_time": pa.array(
-                [start for run in runs for start in [run.key.start] * len(run.times)],
-                self._schema.field("start_time").type,
+            "time": pa.Array.from_buffers(moment, rows, [None, pa.py_buffer(times)]),
+            "start_time": pa.chunked_array(
+                [
+                    pa.nulls(count, moment)
+                    if start is None
+                    else pa.Array.from_buffers(moment, count, [None, pa.py_buffer(array("q", (start,)) * count)])
+                    for start, count in _lengths(runs, lambda run: run.key.start)
+                ],
+                moment,
             ),
             "metric": self._words([run.key.metric for run in runs], runs),
             "type": self._words([run.key.type for run in runs], runs),
         }
         for kind in TYPES:
-            name = f"{kind}_value"
-            held = self._schema.field(name).type
-            if any(run.key.type == kind for run in runs):
-                values: list[Any] = []
-                for run in runs:
-                    values.extend(run.values if run.key.type == kind else [None] * len(run.times))
-                columns[name] = pa.array(values, held)
-            else:
-                columns[name] = pa.nulls(rows, held)
+            held = self._schema.field(f"{kind}_value").type
+            chunks = [
+                pa.array([value for run in some for value in run.values], held)
+                if of == kind
+                else pa.nulls(sum(len(run.times) for run in some), held)
+                for of, some in ((of, list(some)) for of, some in groupby(runs, lambda run: run.key.type))
+            ]
+            columns[f"{kind}_value"] = pa.chunked_array(chunks, held)
         self._writer.write_table(pa.table([columns[name] for name in FIELDS], schema=self._schema))
 
     def _words(self, words: list[str], runs: list[Run]) -> Any:
@@ -130,7 +139,7 @@ def read_parquet(path: Path, skip: int = 0) -> Iterator[Run]:
     try:
         with pa.parquet.ParquetFile(path) as file:
             names = set(file.schema_arrow.names)
-            if missing := {"subject", "time", "metric", "type"} - names:
+            if missing := set(REQUIRED) - names:
                 raise FileError(f"there is no column {min(missing)!r}")
             if unknown := names - set(FIELDS):
                 raise FileError(f"unknown column {min(unknown)!r}; known are {', '.join(FIELDS)}")
@@ -155,38 +164,48 @@ def _runs(pa: Any, file: Any, skip: int) -> Iterator[Run]:
 
 def _runs_of_batch(pa: Any, batch: Any, first_row: int) -> Iterator[Run]:
     held = {name: batch.column(name) for name in batch.schema.names}
+    rows = batch.num_rows
     moment = pa.timestamp("us", tz="UTC")
     keys: list[list[Any]] = []
     for name in ("subject", "part", "start_time", "metric", "type"):
         column = held.get(name)
         if column is None:
-            keys.append([None] * batch.num_rows)
+            keys.append([None] * rows)
         elif name == "start_time":
-            keys.append(column.cast(moment).cast(pa.int64()).to_pylist())
+            keys.append(_plain(column.cast(moment).cast(pa.int64()), "q"))
         else:
             keys.append(_words(pa, column))
     if held["time"].null_count:
-        raise FileError(f"a row of {first_row} to {first_row + batch.num_rows - 1} has no time")
-    times = held["time"].cast(moment).cast(pa.int64()).to_pylist()
-    values = {kind: held[f"{kind}_value"].to_pylist() if f"{kind}_value" in held else None for kind in TYPES}
-    begin, rows = 0, batch.num_rows
-    lines = list(zip(*keys, strict=True))
-    while begin < rows:
-        line = lines[begin]
-        end = begin + 1
-        while end < rows and lines[end] == line:
-            end += 1
-        subject, part, start, metric, kind = line
+        raise FileError(f"a row of {first_row} to {first_row + rows - 1} has no time")
+    times = _plain(held["time"].cast(moment).cast(pa.int64()), "q")
+    for line, begin, end in stretches(zip(*keys, strict=True)):
+        subject, part, start, metric, kind = cast(tuple[Any, ...], line)
         if kind not in TYPES:
             raise FileError(f"row {first_row + begin}: type must be one of {', '.join(TYPES)}, is {kind!r}")
-        column = values[kind]
-        of_run: list[Any] = [None] if column is None else column[begin:end]
-        if None in of_run:
-            place = of_run.index(None)
-            raise FileError(f"row {first_row + begin + place}: {kind}_value is empty")
-        key = RunKey(subject or "", part or "", start, metric or "", kind)
-        yield Run(key, times[begin:end], of_run, first_row + begin)
-        begin = end
+        column = held.get(f"{kind}_value")
+        some = pa.nulls(end - begin) if column is None else column.slice(begin, end - begin)
+        values = _plain(some.cast(_types(pa)[kind]), _CODES.get(kind))
+        if some.null_count:
+            raise FileError(f"row {first_row + begin + values.index(None)}: {kind}_value is empty")
+        yield Run(
+            RunKey(subject or "", part or "", start, metric or "", kind), times[begin:end], values, first_row + begin
+        )
+
+
+_CODES = {"double": "d", "int64": "q"}
+
+
+def _types(pa: Any) -> dict[str, Any]:
+    return {"double": pa.float64(), "int64": pa.int64(), "bool": pa.bool_(), "string": pa.string()}
+
+
+def _plain(values: Any, code: str | None) -> list[Any]:
+    """Returns the values of a column; numbers without gaps, whose type has a `code`, as they lie in memory."""
+    if code is None or values.null_count:
+        found: list[Any] = values.to_pylist()
+        return found
+    held = memoryview(values.buffers()[1]).cast("B").cast(code)  # type: ignore[call-overload]
+    return list(held[values.offset : values.offset + len(values)])
 
 
 def _words(pa: Any, column: Any) -> list[str | None]:
@@ -194,4 +213,12 @@ def _words(pa: Any, column: Any) -> list[str | None]:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     words = column.dictionary.to_pylist()
-    return [None if code is None else words[code] for code in column.indices.to_pylist()]
+    if column.null_count:
+        return [None if code is None else words[code] for code in column.indices.to_pylist()]
+    return [words[code] for code in _plain(column.indices.cast(pa.int64()), "q")]
+
+
+def _lengths(runs: Sequence[Run], of: Callable[[Run], Any]) -> Iterator[tuple[Any, int]]:
+    """Yields what neighbours share, and how many rows they have."""
+    for value, some in groupby(runs, of):
+        yield value, sum(len(run.times) for run in some)

@@ -15,8 +15,9 @@ The columns are the same in every format:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 from streamgauge.enums import Scalar
@@ -27,9 +28,8 @@ TYPES = ("double", "int64", "bool", "string")
 VALUES = tuple(f"{kind}_value" for kind in TYPES)
 FIELDS = (*KEYS, *VALUES)
 """The columns of a file, in order."""
-
-MAX_RUN = 50_000
-"""Rows of a run as it is read: what is longer comes in several."""
+REQUIRED = ("subject", "time", "metric", "type")
+"""Those that a file must have; beside them the columns of the values that there are."""
 
 
 class RunKey(NamedTuple):
@@ -72,31 +72,10 @@ def runs_of(frame: SampleFrame) -> Iterator[Run]:
         yield Run(key, moments, column.values)
 
 
-class RunReader:
-    """Puts rows that follow one another and share a key together."""
-
-    def __init__(self, first_row: int = 1) -> None:
-        self.row = first_row
-        """The number of the next row."""
-        self._key: RunKey | None = None
-        self._times: list[int] = []
-        self._values: list[Scalar] = []
-
-    def add(self, key: RunKey, time: int, value: Scalar) -> Run | None:
-        """Takes a row, and returns the run before it if that has ended."""
-        done = None
-        if key != self._key or len(self._times) >= MAX_RUN:
-            done = self.rest()
-            self._key, self._times, self._values = key, [], []
-        self._times.append(time)
-        self._values.append(value)
-        self.row += 1
-        return done
-
-    def rest(self) -> Run | None:
-        """Returns the last run, None if there is none."""
-        if self._key is None or not self._times:
-            return None
-        run = Run(self._key, self._times, self._values, self.row - len(self._times))
-        self._times, self._values = [], []
-        return run
+def stretches(keys: Iterable[tuple[object, ...]]) -> Iterator[tuple[tuple[object, ...], int, int]]:
+    """Yields the stretches of equal keys: the key, and from which place to which, the last one not included."""
+    begin = 0
+    for key, same in groupby(keys):
+        end = begin + sum(1 for _ in same)
+        yield key, begin, end
+        begin = end

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-import operator
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, cast
 
 from streamgauge.enums import Scalar
-from streamgauge.files.moments import Moments
-from streamgauge.files.runs import FIELDS, KEYS, FileError, Run, RunKey, RunReader
+from streamgauge.files.moments import Micros, Texts
+from streamgauge.files.runs import FIELDS, KEYS, REQUIRED, TYPES, FileError, Run, RunKey, stretches
 
 HEADER = ",".join(FIELDS) + "\r\n"
 """The first line of a CSV file. Lines end as RFC 4180 says, which makes both CR and LF in texts safe."""
 
+_AT_ONCE = 1_000
+"""Rows that are read at once."""
 _BEFORE = {kind: "," * place for place, kind in enumerate(("double", "int64", "bool", "string"))}
 _AFTER = {kind: "," * (3 - place) + "\r\n" for place, kind in enumerate(_BEFORE)}
 _MUST_QUOTE = frozenset(',"\r\n')
@@ -24,7 +26,7 @@ class CsvWriter:
     """Runs as lines of CSV."""
 
     def __init__(self) -> None:
-        self._moments = Moments()
+        self._moments = Texts()
 
     def head(self) -> str:
         """Returns what a file begins with."""
@@ -34,14 +36,14 @@ class CsvWriter:
         """Returns the rows of a run."""
         key = run.key
         head = f"{_quoted(key.subject)},{_quoted(key.part)},"
-        start = "" if key.start is None else self._moments.texts([key.start])[0]
+        start = "" if key.start is None else self._moments[key.start]
         middle = f",{start},{_quoted(key.metric)},{key.type},{_BEFORE[key.type]}"
         tail = _AFTER[key.type]
         texts = _cells(key.type)(run.values)
         return "".join(
             [
                 f"{head}{time}{middle}{text}{tail}"
-                for time, text in zip(self._moments.texts(run.times), texts, strict=True)
+                for time, text in zip(map(self._moments.__getitem__, run.times), texts, strict=True)
             ]
         )
 
@@ -50,7 +52,7 @@ class JsonWriter:
     """Runs as lines of JSON."""
 
     def __init__(self) -> None:
-        self._moments = Moments()
+        self._moments = Texts()
 
     def head(self) -> str:
         """Returns what a file begins with."""
@@ -60,13 +62,13 @@ class JsonWriter:
         """Returns the rows of a run."""
         key = run.key
         head = f'{{"subject":{_json(key.subject)},"part":{_json(key.part)},"time":"'
-        start = "" if key.start is None else f'"start_time":"{self._moments.texts([key.start])[0]}",'
+        start = "" if key.start is None else f'"start_time":"{self._moments[key.start]}",'
         middle = f'",{start}"metric":{_json(key.metric)},"type":"{key.type}","{key.type}_value":'
         texts = map(_json, run.values) if key.type == "string" else _cells(key.type)(run.values)
         return "".join(
             [
                 f"{head}{time}{middle}{text}}}\n"
-                for time, text in zip(self._moments.texts(run.times), texts, strict=True)
+                for time, text in zip(map(self._moments.__getitem__, run.times), texts, strict=True)
             ]
         )
 
@@ -75,127 +77,150 @@ def read_csv(lines: Iterable[str], skip: int = 0) -> Iterator[Run]:
     """Yields the rows of CSV after the first `skip` ones; the first line names the columns. FileError."""
     reader = csv.reader(lines, strict=True)
     try:
-        header = next(reader, [])
-        columns = _columns(header)
-        rows = (row for row in reader if row)
-        for _ in range(skip):
-            if next(rows, None) is None:
-                return
-        yield from _read(map(columns, rows), skip)
+        places = _places(next(reader, []))
+        rows: Iterator[list[str]] = filter(None, reader)
+        if len(list(islice(rows, skip))) < skip:
+            return
+        moments, first = Micros(), skip + 1
+        while some := list(islice(rows, _AT_ONCE)):
+            yield from _csv_runs(some, places, moments, first)
+            first += len(some)
     except csv.Error as error:
         raise FileError(f"line {reader.line_num}: {error}") from None
 
 
-def _columns(header: list[str]) -> Callable[[list[str]], tuple[str, ...]]:
-    """Returns what takes the cells of the layout out of a row, whatever the order of its columns."""
+def _places(header: list[str]) -> list[int | None]:
+    """Returns where the columns of the layout stand, None for what a file does without; last how many there are."""
     if unknown := set(header) - set(FIELDS):
         raise FileError(f"line 1: unknown column {min(unknown)!r}; known are {', '.join(FIELDS)}")
-    if missing := {"subject", "time", "metric", "type"} - set(header):
+    if missing := set(REQUIRED) - set(header):
         raise FileError(f"line 1: there is no column {min(missing)!r}")
     if len(set(header)) != len(header):
         raise FileError("line 1: a column is named twice")
-    count = len(header)
-    places = [header.index(name) if name in header else count for name in FIELDS]
-    pick = operator.itemgetter(*places)
+    return [*(header.index(name) if name in header else None for name in FIELDS), len(header)]
 
-    def cells(row: list[str]) -> tuple[str, ...]:
+
+def _csv_runs(rows: Sequence[list[str]], places: Sequence[int | None], moments: Micros, first: int) -> Iterator[Run]:
+    count = places[-1]
+    for number, row in enumerate(rows, first):
         if len(row) != count:
-            raise ValueError(f"has {len(row)} cells, the header {count}")
-        row.append("")
-        found: tuple[str, ...] = pick(row)
-        return found
-
-    return cells
+            raise FileError(f"row {number}: has {len(row)} cells, the header {count}")
+    cells = list(zip(*rows, strict=True))
+    columns = [cells[place] if place is not None else ("",) * len(rows) for place in places[:-1]]
+    yield from _runs(columns, moments, first, _PARSERS)
 
 
-def _read(rows: Iterator[tuple[str, ...]], skip: int) -> Iterator[Run]:
-    """Yields the runs of rows in the order of the layout's columns, given as texts."""
-    moments = Moments()
-    runs = RunReader(skip + 1)
-    last: tuple[str, ...] = ()
-    key = RunKey("", "", None, "", "")
-    parse: Callable[[str], Scalar] = str
-    place = 0
-    while True:
+_Parse = Callable[[Any], Scalar]
+
+
+def _runs(
+    columns: Sequence[Sequence[Any]], moments: Micros, first: int, parsers: Mapping[str, _Parse]
+) -> Iterator[Run]:
+    """Yields the runs of rows, given as the columns of the layout; the first row has the number `first`."""
+    subjects, parts, times, starts, metrics, kinds = columns[: len(KEYS)]
+    values = dict(zip(TYPES, columns[len(KEYS) :], strict=True))
+    for key, begin, end in stretches(zip(subjects, parts, starts, metrics, kinds, strict=True)):
+        subject, part, start, metric, kind = cast(tuple[str, str, str, str, str], key)
         try:
-            row = next(rows, None)
-            if row is None:
-                break
-            subject, part, time, start, metric, kind = row[:6]
-            if (subject, part, start, metric, kind) != last:
-                if kind not in _PARSERS:
-                    raise ValueError(f"type must be one of {', '.join(_PARSERS)}, is {kind!r}")
-                key = RunKey(subject, part, moments.micros(start) if start else None, metric, kind)
-                last = (subject, part, start, metric, kind)
-                parse, place = _PARSERS[kind]
-            if kind != "string" and not row[place]:
-                raise ValueError(f"{FIELDS[place]} is empty")
-            done = runs.add(key, moments.micros(time), parse(row[place]))
-        except ValueError as error:
-            raise FileError(f"row {runs.row}: {error}") from None
-        if done is not None:
-            yield done
-    if (rest := runs.rest()) is not None:
-        yield rest
+            if kind not in parsers:
+                raise ValueError(f"type must be one of {', '.join(TYPES)}, is {kind!r}")
+            run = RunKey(subject, part or "", moments[start] if start else None, metric, kind)
+            try:
+                yield Run(
+                    run,
+                    list(map(moments.__getitem__, times[begin:end])),
+                    list(map(parsers[kind], values[kind][begin:end])),
+                    first + begin,
+                )
+            except (ValueError, TypeError):
+                for begin in range(begin, end):  # noqa: B020  # the row to name
+                    moments[times[begin]]
+                    parsers[kind](values[kind][begin])
+                raise
+        except (ValueError, TypeError) as error:
+            raise FileError(f"row {first + begin}: {error}") from None
 
 
 def read_json_lines(lines: Iterable[str], skip: int = 0) -> Iterator[Run]:
     """Yields the rows of JSON lines after the first `skip` ones. FileError."""
-    moments = Moments()
-    runs = RunReader(skip + 1)
     given = (line for line in lines if not line.isspace())
-    for _ in range(skip):
-        if next(given, None) is None:
-            return
-    load = json.JSONDecoder(parse_constant=_refuse_constant).decode
-    for line in given:
+    if len(list(islice(given, skip))) < skip:
+        return
+    moments, first = Micros(), skip + 1
+    while some := list(islice(given, _AT_ONCE)):
+        documents = _documents(some, first)
+        columns = [[document.get(name) for document in documents] for name in FIELDS]
+        for name, column in zip(KEYS, columns, strict=False):
+            if not {type(text) for text in column} <= ({str} if name in REQUIRED else {str, type(None)}):
+                row = next(place for place, text in enumerate(column) if not isinstance(text, str))
+                raise FileError(f"row {first + row}: {name} must be a text")
+        yield from _runs(columns, moments, first, _CHECKS)
+        first += len(some)
+
+
+def _documents(lines: Sequence[str], first: int) -> list[dict[str, Any]]:
+    """Returns the objects of lines; they are decoded as one text, and line by line only where something is wrong."""
+    try:
+        found: list[Any] = _decode_json(f"[{','.join(lines)}]")
+        if len(found) == len(lines) and all(type(one) is dict and _KNOWN.issuperset(one) for one in found):
+            return found
+    except ValueError:
+        found = []
+    for row, line in enumerate(lines, first):
         try:
-            document = load(line)
-            if not isinstance(document, dict):
-                raise ValueError("is not a JSON object")
-            if not _KNOWN.issuperset(document):
-                raise ValueError(f"unknown key {min(document.keys() - _KNOWN)!r}; known are {', '.join(FIELDS)}")
-            key, time = _key(document, moments)
-            done = runs.add(key, time, _json_value(document, key.type))
+            document = _decode_json(line)
         except ValueError as error:
             message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise FileError(f"row {runs.row}: {message}") from None
-        if done is not None:
-            yield done
-    if (rest := runs.rest()) is not None:
-        yield rest
+            raise FileError(f"row {row}: {message}") from None
+        if not isinstance(document, dict):
+            raise FileError(f"row {row}: is not a JSON object")
+        if unknown := document.keys() - _KNOWN:
+            raise FileError(f"row {row}: unknown key {min(unknown)!r}; known are {', '.join(FIELDS)}")
+        found.append(document)
+    return found
 
 
 _KNOWN = frozenset(FIELDS)
 
 
-def _key(document: dict[str, Any], moments: Moments) -> tuple[RunKey, int]:
-    texts = [document.get(name) or "" for name in KEYS]
-    for name, text in zip(KEYS, texts, strict=True):
-        if not isinstance(text, str):
-            raise ValueError(f"{name} must be a text")
-    subject, part, time, start, metric, kind = texts
-    if kind not in _PARSERS:
-        raise ValueError(f"type must be one of {', '.join(_PARSERS)}, is {kind!r}")
-    return RunKey(subject, part, moments.micros(start) if start else None, metric, kind), moments.micros(time)
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a finite number")
 
 
-def _json_value(document: dict[str, Any], kind: str) -> Scalar:
-    value: Any = document.get(f"{kind}_value")
-    if kind == "double" and type(value) is int:
-        return float(value)
-    if not isinstance(value, (float, int, str)) or type(value) is not _PYTHON[kind]:
-        raise ValueError(f"{kind}_value must be a {_PYTHON[kind].__name__}")
-    return _check_int(value) if kind == "int64" else value  # type: ignore[arg-type]  # it is one
+_decode_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
-def _check_int(value: int) -> int:
-    if not -(2**63) <= value < 2**63:
-        raise ValueError(f"int64_value does not fit into 64 bits: {value}")
+def _json_double(value: Any) -> float:
+    if type(value) is not float and type(value) is not int:
+        raise ValueError("double_value must be a number")
+    return float(value)
+
+
+def _json_int(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError("int64_value must be an integer")
+    return _fitting(value)
+
+
+def _json_bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("bool_value must be true or false")
     return value
 
 
-_PYTHON: dict[str, type] = {"double": float, "int64": int, "bool": bool, "string": str}
+def _json_text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError("string_value must be a text")
+    return value
+
+
+_CHECKS: dict[str, _Parse] = {"double": _json_double, "int64": _json_int, "bool": _json_bool, "string": _json_text}
+
+
+def _fitting(value: int) -> int:
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"int64_value does not fit into 64 bits: {value}")
+    return value
 
 
 def _quoted(text: str) -> str:
@@ -234,7 +259,7 @@ def _parse_double(text: str) -> float:
 def _parse_int(text: str) -> int:
     if "_" in text:
         raise ValueError(f"{text!r} is no integer")
-    return _check_int(int(text))
+    return _fitting(int(text))
 
 
 def _parse_bool(text: str) -> bool:
@@ -243,14 +268,4 @@ def _parse_bool(text: str) -> bool:
     return text == "true"
 
 
-_PARSERS: dict[str, tuple[Callable[[str], Any], int]] = {
-    "double": (_parse_double, FIELDS.index("double_value")),
-    "int64": (_parse_int, FIELDS.index("int64_value")),
-    "bool": (_parse_bool, FIELDS.index("bool_value")),
-    "string": (str, FIELDS.index("string_value")),
-}
-"""How the text of a value of each type is read, and in which column it stands."""
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a finite number")
+_PARSERS: dict[str, _Parse] = {"double": _parse_double, "int64": _parse_int, "bool": _parse_bool, "string": str}

@@ -17,7 +17,7 @@ from streamgauge_server.model.errors import DomainError
 from streamgauge_server.storage.dialects.postgresql_statements import Driver
 
 CHANNEL = "streamgauge_blocks"
-INTERVAL_SECONDS = 0.05
+INTERVAL_SECONDS = 0.1
 """How far apart notices are at least."""
 
 _NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"

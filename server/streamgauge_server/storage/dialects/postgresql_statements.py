@@ -68,8 +68,8 @@ FROM unnest($1::text[], $2::smallint[], $3::text[]) AS k (tenant, kind, name)
 JOIN subjects AS s ON s.tenant = k.tenant AND s.kind = k.kind AND s.name = k.name
 JOIN latest AS l ON l.subject_id = s.id
 """
-_BLOCK_DATA = """
-SELECT b.seq, b.rows, b.first_time, b.last_time, b.data
+_BLOCK_DATA = f"""
+SELECT b.seq, b.rows, b.first_time, b.last_time, substr(b.day_summary, 1, {SEAL_BYTES}), b.data
 FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS k (subject_id, day, seq)
 JOIN blocks AS b ON b.subject_id = k.subject_id AND b.day = k.day AND b.seq = k.seq
 """

@@ -56,7 +56,10 @@ CROSS JOIN subjects AS s
   AND s.name = json_extract(k.value, '$[2]')
 JOIN latest AS l ON l.subject_id = s.id
 """
-_BLOCK_DATA = "SELECT seq, rows, first_time, last_time, data FROM blocks WHERE seq IN (SELECT value FROM json_each(?))"
+_BLOCK_DATA = f"""
+SELECT seq, rows, first_time, last_time, substr(day_summary, 1, {SEAL_BYTES}), data
+FROM blocks WHERE seq IN (SELECT value FROM json_each(?))
+"""
 _BLOCK_SEALS = f"""
 SELECT seq, substr(data, 1, {SEAL_BYTES}) FROM blocks WHERE seq IN (SELECT value FROM json_each(?)) AND NOT reduced
 """
