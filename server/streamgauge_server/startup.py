@@ -14,7 +14,7 @@ from streamgauge_server.model.clock import Clock
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.services.clusters import ClusterConfig, Clusters
 from streamgauge_server.settings import Settings
-from streamgauge_server.storage.migrate import migrate
+from streamgauge_server.storage.migrate import CopyUnfinished, migrate
 from streamgauge_server.storage.store import SchemaOutdated, Store
 from streamgauge_server.storage.urls import parse_url
 
@@ -27,7 +27,7 @@ async def migrate_if_wanted(settings: Settings) -> None:
     """Migrates the schema when the setting `migrate` says so for this store.
 
     Raises:
-        StartError: the store's URL is malformed.
+        StartError: the store's URL is malformed, or it holds a copy that is not finished.
         DomainError: STORE_UNAVAILABLE.
     """
     try:
@@ -36,7 +36,10 @@ async def migrate_if_wanted(settings: Settings) -> None:
         raise StartError(f"database: {error}") from error
     wanted = settings.migrate == "always" or (settings.migrate == "auto" and url.engine == "sqlite")
     if wanted and not url.in_memory:
-        await migrate(settings.database)
+        try:
+            await migrate(settings.database)
+        except CopyUnfinished as error:
+            raise StartError(str(error)) from error
 
 
 async def open_store(settings: Settings, clock: Clock) -> Store:
@@ -51,6 +54,8 @@ async def open_store(settings: Settings, clock: Clock) -> Store:
         return await Store.open(settings.database, pool_size=settings.database_pool_size, clock=clock)
     except SchemaOutdated as error:
         raise StartError(f"{error} (streamgauge-server migrate, or serve --migrate)") from error
+    except CopyUnfinished as error:
+        raise StartError(str(error)) from error
     except ValueError as error:
         raise StartError(f"database: {error}") from error
 

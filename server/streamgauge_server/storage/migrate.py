@@ -25,6 +25,19 @@ _schema: list[str] = []
 """The statements that make the newest schema, once the migrations have run in memory."""
 
 
+COPYING = "copying"
+"""In place of a revision: the database holds a copy of a store that is not finished."""
+
+
+class CopyUnfinished(Exception):
+    """The database holds a copy of a store that is not finished: it can be gone on with, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database holds a copy that is not finished: run streamgauge-server copy again, or drop the database"
+        )
+
+
 def _config() -> Config:
     config = Config()
     # `%` begins an interpolation in Alembic's configuration.
@@ -48,7 +61,13 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def upgrade_connection(connection: Connection, revision: str = "head") -> None:
-    """Migrates the database of a connection inside the transaction that is open on it."""
+    """Migrates the database of a connection inside the transaction that is open on it.
+
+    Raises:
+        CopyUnfinished: the database is none that could be migrated.
+    """
+    if current_revision(connection) == COPYING:
+        raise CopyUnfinished
     config = _config()
     config.attributes["connection"] = connection
     with _alembic:
@@ -84,6 +103,7 @@ async def migrate(url: str, revision: str = "head") -> None:
 
     Raises:
         DomainError: STORE_UNAVAILABLE.
+        CopyUnfinished: the database holds a copy that is not finished.
         ValueError: the URL is malformed, or names a database in memory, which `Store.open` migrates itself.
     """
     store_url = parse_url(url)

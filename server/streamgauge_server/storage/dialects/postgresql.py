@@ -66,6 +66,11 @@ def _options() -> dict[str, Any]:
     return {"timeout": CONNECT_SECONDS, "server_settings": _SETTINGS}
 
 
+def copying_options() -> dict[str, Any]:
+    """Returns the options of connections that copy: they may wait for the other end in the middle of a transaction."""
+    return {"timeout": CONNECT_SECONDS, "server_settings": _SETTINGS | {"idle_in_transaction_session_timeout": "0"}}
+
+
 async def run_once(url: StoreUrl, work: Callable[[Connection], T], *, migrating: bool) -> T:
     """See `database.run_once`."""
     engine = create_async_engine(url.sqlalchemy, poolclass=NullPool, connect_args=_options())
