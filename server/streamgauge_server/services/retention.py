@@ -79,6 +79,12 @@ class Applied:
         self.postponed += other.postponed
         self.damaged += other.damaged
 
+    def take(self) -> Applied:
+        """Returns what went and begins to count anew."""
+        taken = Applied(self.counts, self.postponed, self.damaged)
+        self.counts, self.postponed, self.damaged = {}, 0, 0
+        return taken
+
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
@@ -214,7 +220,7 @@ class RetentionService:
                 concerned.update(change.held.subject_id for change in made)
                 await pace(monotonic() - began)
             if concerned:
-                total.counts[kind].subjects += len(concerned)
+                total.counts.setdefault(kind, RetentionCounts()).subjects += len(concerned)
             gone_through += len(ids)
             told(gone_through)
             if len(page) <= SUBJECTS_AT_ONCE:
