@@ -1,4 +1,4 @@
-"""The command `streamgauge-server`: serve, collect, migrate, token, config, check, compact, retention."""
+"""The command `streamgauge-server`: serve, collect, migrate, token, config, and the commands about what is stored."""
 
 from __future__ import annotations
 
@@ -7,30 +7,25 @@ import gc
 import os
 import re
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from streamgauge_server import logs
-from streamgauge_server.configuration import ConfigurationError, Entry, cluster_reference, load, reference, shown
+from streamgauge_server.command_line import Command, load_settings, run, settings_options, tenant_option, with_store
+from streamgauge_server.configuration import Entry, cluster_reference, reference, shown
 from streamgauge_server.model.clock import MICROS_PER_SECOND, SystemClock, isoformat
-from streamgauge_server.model.entities import DEFAULT_TENANT, SCOPES, Caller, Token
-from streamgauge_server.model.errors import DomainError
+from streamgauge_server.model.entities import SCOPES, Caller, Token
 from streamgauge_server.settings import Settings
-from streamgauge_server.startup import StartError, migrate_if_wanted, open_store
-from streamgauge_server.supervisor import EXIT_CANNOT_START, PortTaken, Supervisor, supervisor_gone, worker_settings
+from streamgauge_server.startup import StartError, migrate_if_wanted
+from streamgauge_server.store_commands import check, compact, copy, retention
+from streamgauge_server.supervisor import Supervisor, supervisor_gone, worker_settings
 
 if TYPE_CHECKING:
-    from streamgauge_server.services.compaction import Compacted
     from streamgauge_server.storage.store import Store
 
-T = TypeVar("T")
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-EXIT_DAMAGED = 1
-EXIT_CONFIGURATION = 2
 _YOUNG_OBJECTS = 10_000
 """New objects between two collections; Python's 700 are less than a small request makes."""
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -53,29 +48,11 @@ def cli() -> None:
     """
 
 
-def _settings_options(command: _Command) -> _Command:
-    """Adds the options that every command has."""
-    for option in (
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="Any setting by its name, for example limits.max_windows=500. May be repeated.",
-        ),
-        click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME."),
-        click.option(
-            "--config",
-            "config_file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="TOML file with settings. [env: STREAMGAUGE_CONFIG]",
-        ),
-    ):
-        command = option(command)
-    return command
+for _command in (check, copy, compact, retention):
+    cli.add_command(_command)
 
 
-def _watching_options(command: _Command) -> _Command:
+def _watching_options(command: Command) -> Command:
     """Adds the options of processes that go on: how they can be watched."""
     for option in (
         click.option("--log-format", "log__format", type=click.Choice(["auto", "json", "console"])),
@@ -95,38 +72,8 @@ _cluster_option = click.option(
 )
 
 
-def _load(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> Settings:
-    given: dict[str, Any] = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise click.UsageError(f"--set needs NAME=VALUE, got {assignment!r}")
-        given[name] = value
-    given.update({name.replace("__", "."): value for name, value in flags.items() if value not in (None, ())})
-    try:
-        return load(given, config=config_file)
-    except ConfigurationError as error:
-        _die(str(error), EXIT_CONFIGURATION)
-
-
-def _die(message: str, status: int) -> NoReturn:
-    for line in message.splitlines():
-        click.echo(f"streamgauge-server: {line}", err=True)
-    raise SystemExit(status)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine; what keeps it from working becomes a message and an exit status."""
-    try:
-        return asyncio.run(work)
-    except (StartError, PortTaken) as error:
-        _die(str(error), EXIT_CANNOT_START)
-    except DomainError as error:
-        _die(error.message, EXIT_CANNOT_START)
-
-
 @cli.command()
-@_settings_options
+@settings_options
 @click.option("--listen", metavar="ADDRESS", help="host:port, [::1]:port or unix:/path. [default: 127.0.0.1:50051]")
 @click.option("--migrate/--no-migrate", default=None, help="Migrate the schema first. [default: for SQLite only]")
 @click.option("--workers", type=int, metavar="N", help="Processes that share the port. [default: 1]")
@@ -157,11 +104,11 @@ def serve(config_file: Path | None, assignments: Sequence[str], migrate: bool | 
     """  # noqa: D301, click looks for the character
     if migrate is not None:
         flags["migrate"] = "always" if migrate else "never"
-    settings = _load(config_file, assignments, **flags)
+    settings = load_settings(config_file, assignments, **flags)
     logs.configure(settings.log.level, settings.log.format)
     if settings.workers == 1:
-        raise SystemExit(_run(_serve(settings, None)))
-    raise SystemExit(_run(_supervise(settings)))
+        raise SystemExit(run(_serve(settings, None)))
+    raise SystemExit(run(_supervise(settings)))
 
 
 @cli.command(hidden=True)
@@ -170,7 +117,7 @@ def worker(index: int) -> None:
     """Serve as one of several processes; started by `serve --workers` with the settings on standard input."""
     settings = worker_settings()
     logs.configure(settings.log.level, settings.log.format, worker=index)
-    raise SystemExit(_run(_serve(settings, index)))
+    raise SystemExit(run(_serve(settings, index)))
 
 
 async def _supervise(settings: Settings) -> int:
@@ -204,7 +151,7 @@ def collect() -> None:
 
 
 @collect.command("flink")
-@_settings_options
+@settings_options
 @_cluster_option
 @_watching_options
 def collect_flink(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
@@ -222,11 +169,11 @@ def collect_flink(config_file: Path | None, assignments: Sequence[str], **flags:
     that one stops, the next takes over. Servers that shall answer for jobs of a cluster, or stop them,
     need its setting too: give it to them with `--no-collect`. SIGTERM and SIGINT stop it in order.
     """  # noqa: D301, click looks for the character
-    settings = _load(config_file, assignments, **flags)
+    settings = load_settings(config_file, assignments, **flags)
     if not settings.clusters:
         raise click.UsageError("name a cluster: --cluster NAME=URL, or the setting clusters")
     logs.configure(settings.log.level, settings.log.format)
-    _run(_collect(settings))
+    run(_collect(settings))
 
 
 async def _collect(settings: Settings) -> None:
@@ -256,7 +203,7 @@ def _tame_collector() -> None:
 
 
 @cli.command("migrate")
-@_settings_options
+@settings_options
 def migrate_command(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
     """Bring the database to the schema that this version needs.
 
@@ -264,7 +211,7 @@ def migrate_command(config_file: Path | None, assignments: Sequence[str], **flag
     """
     from streamgauge_server.storage.migrate import migrate, schema_state
 
-    settings = _load(config_file, assignments, **flags)
+    settings = load_settings(config_file, assignments, **flags)
 
     async def work() -> tuple[str | None, str]:
         try:
@@ -274,7 +221,7 @@ def migrate_command(config_file: Path | None, assignments: Sequence[str], **flag
         except ValueError as error:
             raise StartError(f"database: {error}") from error
 
-    before, after = _run(work())
+    before, after = run(work())
     click.echo(f"the schema is at {after}" + ("" if before == after else f", it was {before or 'not there'}"))
 
 
@@ -286,12 +233,9 @@ def token() -> None:
     """
 
 
-_tenant_option = click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Whose data it opens.")
-
-
 @token.command("create")
-@_settings_options
-@_tenant_option
+@settings_options
+@tenant_option
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="May be repeated.")
 @click.option("--name", default="", help="What the token is for.")
 @click.option("--expires-in", metavar="AGE", help="For example 12h, 90d or 52w. [default: never]")
@@ -323,15 +267,15 @@ def token_create(
             _operator(tenant), scopes=list(dict.fromkeys(scopes)), display_name=name, expire_time=expire_time
         )
 
-    created, secret = _with_store(_load(config_file, assignments, **flags), work)
+    created, secret = with_store(load_settings(config_file, assignments, **flags), work)
     expiry = "never" if created.expire_time is None else isoformat(created.expire_time)
     click.echo(f"tokens/{created.id} of tenant {created.tenant}, expires {expiry}; the secret:", err=True)
     click.echo(secret)
 
 
 @token.command("list")
-@_settings_options
-@_tenant_option
+@settings_options
+@tenant_option
 def token_list(config_file: Path | None, assignments: Sequence[str], tenant: str, **flags: Any) -> None:
     """List the tokens of a tenant, the newest first."""
 
@@ -348,14 +292,14 @@ def token_list(config_file: Path | None, assignments: Sequence[str], tenant: str
                 return found
 
     now = SystemClock().now()
-    for found in _with_store(_load(config_file, assignments, **flags), work):
+    for found in with_store(load_settings(config_file, assignments, **flags), work):
         name = f"  {found.display_name}" if found.display_name else ""
         click.echo(f"{found.id}  {_state(found, now)}  {','.join(sorted(found.scopes))}{name}")
 
 
 @token.command("revoke")
-@_settings_options
-@_tenant_option
+@settings_options
+@tenant_option
 @click.argument("token_id", metavar="ID")
 def token_revoke(
     config_file: Path | None, assignments: Sequence[str], tenant: str, token_id: str, **flags: Any
@@ -367,12 +311,12 @@ def token_revoke(
 
         return await Tokens(store, SystemClock()).revoke(_operator(tenant), token_id.removeprefix("tokens/"))
 
-    revoked = _with_store(_load(config_file, assignments, **flags), work)
+    revoked = with_store(load_settings(config_file, assignments, **flags), work)
     click.echo(f"tokens/{revoked.id} is revoked")
 
 
 @cli.command()
-@_settings_options
+@settings_options
 @click.option("--reference", "as_reference", is_flag=True, help="Every setting with type, default and meaning.")
 @click.option("--show", is_flag=True, help="The values in force, secrets masked. This is the default.")
 def config(config_file: Path | None, assignments: Sequence[str], as_reference: bool, show: bool, **flags: Any) -> None:
@@ -386,136 +330,8 @@ def config(config_file: Path | None, assignments: Sequence[str], as_reference: b
         click.echo("\n\n".join(_described(entry) for entry in reference()))
         click.echo("\n\n".join(["\nOf each cluster:", *(_option(entry) for entry in cluster_reference())]))
         return
-    for name, value in shown(_load(config_file, assignments, **flags)).items():
+    for name, value in shown(load_settings(config_file, assignments, **flags)).items():
         click.echo(f"{name} = {'' if value is None else value}")
-
-
-@cli.command()
-@_settings_options
-def check(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
-    """Check that the store answers, has the right schema, and that everything in it can be read.
-
-    Exits with 1 when something is damaged, with 3 when the store cannot be checked. Servers may run meanwhile.
-    """
-
-    async def work(store: Store) -> int:
-        info = await store.info()
-        click.echo(f"{info.engine} {info.version}, schema {info.schema_revision}")
-        blocks, latest = await store.integrity.counts()
-        damaged = 0
-        with click.progressbar(length=blocks + latest, label=f"{blocks} blocks, {latest} latest rows") as progress:
-            async for count, damages in store.integrity.scan():
-                progress.update(count)
-                damaged += len(damages)
-                for damage in damages:
-                    place = f" day {damage.day} seq {damage.seq}" if damage.seq is not None else ""
-                    part = f" part {damage.part!r}" if damage.part else ""
-                    click.echo(
-                        f"{damage.what}: {damage.subject} of tenant {damage.tenant}{part}{place}: {damage.problem}"
-                    )
-        return damaged
-
-    settings = _load(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
-    if damaged := _with_store(settings, work):
-        click.echo(f"{damaged} damaged")
-        raise SystemExit(EXIT_DAMAGED)
-    click.echo("everything can be read")
-
-
-@cli.command()
-@_settings_options
-@click.option("--until-done", is_flag=True, help="Go on until nothing is due, also what becomes due meanwhile.")
-@click.option("--watch-horizon", "watch_horizon_seconds", type=float, metavar="SECONDS", help="0 folds everything.")
-def compact(config_file: Path | None, assignments: Sequence[str], until_done: bool, **flags: Any) -> None:
-    """Fold small blocks of closed hours and days into large ones, as servers do in the background.
-
-    Takes one core. Servers may run meanwhile. What has been committed for less than the watch horizon is
-    left to later; how long that is is known as far as a server has been running.
-    """
-
-    async def work(store: Store) -> Compacted:
-        compactor = Compactor(store, SystemClock(), horizon=int(settings.watch_horizon_seconds * MICROS_PER_SECOND))
-        total = Compacted()
-        looked_at = await compactor.discover()
-        due = (await store.compactions.queue()).days
-        with click.progressbar(length=due, label=f"{looked_at} new blocks, {due} days due") as progress:
-            while until_done or total.days < due:
-                done = await compactor.fold()
-                if not done.days:
-                    break
-                total.add(done)
-                progress.update(done.days)
-        return total
-
-    from streamgauge_server.services.compaction import Compacted, Compactor
-
-    settings = _load(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
-    done = _with_store(settings, work)
-    click.echo(
-        f"{done.blocks} blocks became {done.folded}, {done.bytes_before} bytes of samples {done.bytes_after},"
-        f" in {done.seconds:.1f} s"
-    )
-
-
-@cli.command()
-@_settings_options
-@_tenant_option
-@click.option("--dry-run", is_flag=True, help="Tell what would go and change nothing.")
-@click.option(
-    "--watch-horizon", "watch_horizon_seconds", type=float, metavar="SECONDS", help="0 takes what was written just now."
-)
-def retention(config_file: Path | None, assignments: Sequence[str], tenant: str, dry_run: bool, **flags: Any) -> None:
-    """Let samples and summaries of a tenant go that are past their limits, as servers do in the background.
-
-    \b
-    Examples:
-      streamgauge-server retention --dry-run
-      streamgauge-server retention --set retention.gauge.sample_days=30 --set retention.gauge.summary_days=730
-
-    Takes one core. Servers may run meanwhile. What has been committed for less than the watch horizon is
-    left to later. It can be stopped at any time and goes on where it was.
-    """  # noqa: D301, click looks for the character
-
-    async def work(store: Store) -> Applied:
-        service = RetentionService(store, SystemClock(), settings.retention.rules, horizon=horizon)
-        with click.progressbar(length=1, label="subjects and parts") as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.length = max(total, 1)
-                bar.update(done - bar.pos)
-
-            return await service.apply(tenant, validate_only=dry_run, progress=progress)
-
-    from streamgauge_server.services.retention import Applied, RetentionService
-
-    settings = _load(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
-    horizon = int(settings.watch_horizon_seconds * MICROS_PER_SECOND)
-    applied = _with_store(settings, work)
-    click.echo(f"{'what would go':<20}" if dry_run else f"{'what went':<20}", nl=False)
-    click.echo(f"{'samples':>14}{'summary hours':>15}{'subjects':>10}{'days':>10}{'bytes freed':>14}")
-    for kind, counts in sorted(applied.counts.items()):
-        click.echo(
-            f"{kind.name.lower():<20}{counts.samples:>14,}{counts.hours:>15,}{counts.subjects:>10,}{counts.days:>10,}"
-            f"{counts.bytes:>14,}"
-        )
-    if applied.postponed:
-        click.echo(f"{applied.postponed} days were written to within the watch horizon and are left to later")
-    if applied.damaged:
-        click.echo(f"{applied.damaged} days hold damaged blocks and stay as they are; see `streamgauge-server check`")
-        raise SystemExit(EXIT_DAMAGED)
-
-
-def _with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
-    logs.configure("warning", settings.log.format)
-
-    async def run() -> T:
-        store = await open_store(settings, SystemClock())
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return _run(run())
 
 
 def _operator(tenant: str) -> Caller:
