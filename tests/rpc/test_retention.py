@@ -226,3 +226,35 @@ async def newest_of(stubs: Stubs, name: str) -> int:
     answer = await stubs.metrics.GetLatestMetrics(pb.GetLatestMetricsRequest(subjects=[name]))
     value: int = answer.subjects[0].values[0].value.int64_value
     return value
+
+
+async def test_the_time_that_values_stood_is_told_of_samples_alone(start: Start, clock: FixedClock) -> None:
+    stubs = await start(watch_horizon_seconds=0, retention={"text": {"sample_days": 7}})
+    for day, states in ((0, ("on", "off", "on")), (1, ("off", "on", "off"))):
+        for hour, state in zip((0, 6, 18), states, strict=True):
+            await stubs.metrics.WriteMetrics(write(row({"phase": state}, at=TODAY + (day - 2) * DAY + hour * HOUR)))
+    clock.micros = TODAY + 6 * DAY + HOUR
+    assert await stood(stubs, "on") == [12 * 3600, 12 * 3600, 0]
+    (counts,) = (await stubs.metrics.ApplyRetention(pb.ApplyRetentionRequest())).counts
+    assert (counts.day_count, counts.sample_count) == (1, 3)
+    # Of the first day the last sample is known, and what came after it.
+    assert await stood(stubs, "on") == [6 * 3600, 12 * 3600, 0]
+    assert await stood(stubs, "off") == [0, 12 * 3600, 24 * 3600]
+
+
+async def stood(stubs: Stubs, state: str) -> list[float]:
+    request = pb.QueryMetricsRequest(
+        subjects=["sources/a"],
+        aggregates=[common_pb2.AGGREGATE_TIME_IN_VALUE],
+        window=common_pb2.Window(count=1, unit=common_pb2.WINDOW_UNIT_DAY),
+    )
+    request.time_range.start_time.CopyFrom(stamp(TODAY - 2 * DAY))
+    request.time_range.end_time.CopyFrom(stamp(TODAY + DAY))
+    answer = await stubs.metrics.QueryMetrics(request)
+    seconds = [0.0] * 3
+    for column in answer.series[0].columns:
+        if column.of_value.string_value == state:
+            values = column.doubles.values
+            for place, value in zip(column.windows if len(values) < 3 else range(3), values, strict=True):
+                seconds[place] = value
+    return seconds
