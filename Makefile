@@ -32,7 +32,7 @@ $(READY): pyproject.toml tools/find-python
 	fi
 	@echo "installing into $(VENV) (a minute or two the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,pandas]' --group dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,pandas,parquet]' --group dev
 	@touch $@
 
 .PHONY: run
@@ -131,7 +131,7 @@ $(FLOOR)/.ready: pyproject.toml tools/floors.py tools/find-python
 	@python=$$(PYTHON="$(PYTHON)" sh tools/find-python) && "$$python" -m venv $(FLOOR)
 	@$(FLOOR)/bin/python tools/floors.py >$(FLOOR)/constraints.txt
 	@$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check -c $(FLOOR)/constraints.txt -e '.[server,pandas]' --group test
+	@$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check -c $(FLOOR)/constraints.txt -e '.[server,pandas,parquet]' --group test
 	@touch $@
 
 ##@ Measuring

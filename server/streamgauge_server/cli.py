@@ -1,4 +1,4 @@
-"""The command `streamgauge-server`: serve, collect, migrate, token, config, check, compact, retention."""
+"""The command `streamgauge-server`: serve, collect, migrate, token, config, and the commands about what is stored."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import gc
 import os
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,25 +17,24 @@ from streamgauge_server.cli_options import (
     cluster_option,
     configuration_options,
     load_settings,
-    run_to_end,
+    run,
     settings_options,
     stop_event,
+    tenant_option,
     watching_options,
+    with_store,
 )
 from streamgauge_server.configuration import Entry, cluster_reference, reference, shown
 from streamgauge_server.model.clock import MICROS_PER_SECOND, SystemClock, isoformat
-from streamgauge_server.model.entities import DEFAULT_TENANT, SCOPES, Caller, Token
+from streamgauge_server.model.entities import SCOPES, Caller, Token
 from streamgauge_server.settings import Settings
-from streamgauge_server.startup import StartError, migrate_if_wanted, open_store
+from streamgauge_server.startup import StartError, migrate_if_wanted
+from streamgauge_server.store_commands import check, compact, copy, retention
 from streamgauge_server.supervisor import Supervisor, supervisor_gone, worker_settings
 
 if TYPE_CHECKING:
-    from streamgauge_server.services.compaction import Compacted
     from streamgauge_server.storage.store import Store
 
-T = TypeVar("T")
-
-EXIT_DAMAGED = 1
 _YOUNG_OBJECTS = 10_000
 """New objects between two collections; Python's 700 are less than a small request makes."""
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -56,6 +55,10 @@ def cli() -> None:
     Every setting can be given as a flag, as a STREAMGAUGE_* environment variable or in a TOML file;
     `streamgauge-server config --reference` lists them.
     """
+
+
+for _command in (check, copy, compact, retention):
+    cli.add_command(_command)
 
 
 @cli.command()
@@ -96,8 +99,8 @@ def serve(config_file: Path | None, assignments: Sequence[str], migrate: bool | 
     settings = load_settings(config_file, assignments, **flags)
     logs.configure(settings.log.level, settings.log.format)
     if settings.workers == 1:
-        raise SystemExit(run_to_end(_serve(settings, None)))
-    raise SystemExit(run_to_end(_supervise(settings)))
+        raise SystemExit(run(_serve(settings, None)))
+    raise SystemExit(run(_supervise(settings)))
 
 
 @cli.command(hidden=True)
@@ -106,7 +109,7 @@ def worker(index: int) -> None:
     """Serve as one of several processes; started by `serve --workers` with the settings on standard input."""
     settings = worker_settings()
     logs.configure(settings.log.level, settings.log.format, worker=index)
-    raise SystemExit(run_to_end(_serve(settings, index)))
+    raise SystemExit(run(_serve(settings, index)))
 
 
 async def _supervise(settings: Settings) -> int:
@@ -162,7 +165,7 @@ def collect_flink(config_file: Path | None, assignments: Sequence[str], **flags:
     if not settings.clusters:
         raise click.UsageError("name a cluster: --cluster NAME=URL, or the setting clusters")
     logs.configure(settings.log.level, settings.log.format)
-    run_to_end(_collect(settings))
+    run(_collect(settings))
 
 
 async def _collect(settings: Settings) -> None:
@@ -206,7 +209,7 @@ def gateway(config_file: Path | None, assignments: Sequence[str], **flags: Any) 
     if settings.http.upstream.address is None:
         raise click.UsageError("name the server: --upstream HOST:PORT, or the setting http.upstream.address")
     logs.configure(settings.log.level, settings.log.format)
-    run_to_end(_front(settings))
+    run(_front(settings))
 
 
 async def _front(settings: Settings) -> None:
@@ -245,7 +248,7 @@ def migrate_command(config_file: Path | None, assignments: Sequence[str], **flag
         except ValueError as error:
             raise StartError(f"database: {error}") from error
 
-    before, after = run_to_end(work())
+    before, after = run(work())
     click.echo(f"the schema is at {after}" + ("" if before == after else f", it was {before or 'not there'}"))
 
 
@@ -257,12 +260,9 @@ def token() -> None:
     """
 
 
-_tenant_option = click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Whose data it opens.")
-
-
 @token.command("create")
 @settings_options
-@_tenant_option
+@tenant_option
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="May be repeated.")
 @click.option("--name", default="", help="What the token is for.")
 @click.option("--expires-in", metavar="AGE", help="For example 12h, 90d or 52w. [default: never]")
@@ -294,7 +294,7 @@ def token_create(
             _operator(tenant), scopes=list(dict.fromkeys(scopes)), display_name=name, expire_time=expire_time
         )
 
-    created, secret = _with_store(load_settings(config_file, assignments, **flags), work)
+    created, secret = with_store(load_settings(config_file, assignments, **flags), work)
     expiry = "never" if created.expire_time is None else isoformat(created.expire_time)
     click.echo(f"tokens/{created.id} of tenant {created.tenant}, expires {expiry}; the secret:", err=True)
     click.echo(secret)
@@ -302,7 +302,7 @@ def token_create(
 
 @token.command("list")
 @settings_options
-@_tenant_option
+@tenant_option
 def token_list(config_file: Path | None, assignments: Sequence[str], tenant: str, **flags: Any) -> None:
     """List the tokens of a tenant, the newest first."""
 
@@ -319,14 +319,14 @@ def token_list(config_file: Path | None, assignments: Sequence[str], tenant: str
                 return found
 
     now = SystemClock().now()
-    for found in _with_store(load_settings(config_file, assignments, **flags), work):
+    for found in with_store(load_settings(config_file, assignments, **flags), work):
         name = f"  {found.display_name}" if found.display_name else ""
         click.echo(f"{found.id}  {_state(found, now)}  {','.join(sorted(found.scopes))}{name}")
 
 
 @token.command("revoke")
 @settings_options
-@_tenant_option
+@tenant_option
 @click.argument("token_id", metavar="ID")
 def token_revoke(
     config_file: Path | None, assignments: Sequence[str], tenant: str, token_id: str, **flags: Any
@@ -338,7 +338,7 @@ def token_revoke(
 
         return await Tokens(store, SystemClock()).revoke(_operator(tenant), token_id.removeprefix("tokens/"))
 
-    revoked = _with_store(load_settings(config_file, assignments, **flags), work)
+    revoked = with_store(load_settings(config_file, assignments, **flags), work)
     click.echo(f"tokens/{revoked.id} is revoked")
 
 
@@ -359,134 +359,6 @@ def config(config_file: Path | None, assignments: Sequence[str], as_reference: b
         return
     for name, value in shown(load_settings(config_file, assignments, **flags)).items():
         click.echo(f"{name} = {'' if value is None else value}")
-
-
-@cli.command()
-@settings_options
-def check(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> None:
-    """Check that the store answers, has the right schema, and that everything in it can be read.
-
-    Exits with 1 when something is damaged, with 3 when the store cannot be checked. Servers may run meanwhile.
-    """
-
-    async def work(store: Store) -> int:
-        info = await store.info()
-        click.echo(f"{info.engine} {info.version}, schema {info.schema_revision}")
-        blocks, latest = await store.integrity.counts()
-        damaged = 0
-        with click.progressbar(length=blocks + latest, label=f"{blocks} blocks, {latest} latest rows") as progress:
-            async for count, damages in store.integrity.scan():
-                progress.update(count)
-                damaged += len(damages)
-                for damage in damages:
-                    place = f" day {damage.day} seq {damage.seq}" if damage.seq is not None else ""
-                    part = f" part {damage.part!r}" if damage.part else ""
-                    click.echo(
-                        f"{damage.what}: {damage.subject} of tenant {damage.tenant}{part}{place}: {damage.problem}"
-                    )
-        return damaged
-
-    settings = load_settings(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
-    if damaged := _with_store(settings, work):
-        click.echo(f"{damaged} damaged")
-        raise SystemExit(EXIT_DAMAGED)
-    click.echo("everything can be read")
-
-
-@cli.command()
-@settings_options
-@click.option("--until-done", is_flag=True, help="Go on until nothing is due, also what becomes due meanwhile.")
-@click.option("--watch-horizon", "watch_horizon_seconds", type=float, metavar="SECONDS", help="0 folds everything.")
-def compact(config_file: Path | None, assignments: Sequence[str], until_done: bool, **flags: Any) -> None:
-    """Fold small blocks of closed hours and days into large ones, as servers do in the background.
-
-    Takes one core. Servers may run meanwhile. What has been committed for less than the watch horizon is
-    left to later; how long that is is known as far as a server has been running.
-    """
-
-    async def work(store: Store) -> Compacted:
-        compactor = Compactor(store, SystemClock(), horizon=settings.watch_horizon)
-        total = Compacted()
-        looked_at = await compactor.discover()
-        due = (await store.compactions.queue()).days
-        with click.progressbar(length=due, label=f"{looked_at} new blocks, {due} days due") as progress:
-            while until_done or total.days < due:
-                done = await compactor.fold()
-                if not done.days:
-                    break
-                total.add(done)
-                progress.update(done.days)
-        return total
-
-    from streamgauge_server.services.compaction import Compacted, Compactor
-
-    settings = load_settings(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
-    done = _with_store(settings, work)
-    click.echo(
-        f"{done.blocks} blocks became {done.folded}, {done.bytes_before} bytes of samples {done.bytes_after},"
-        f" in {done.seconds:.1f} s"
-    )
-
-
-@cli.command()
-@settings_options
-@_tenant_option
-@click.option("--dry-run", is_flag=True, help="Tell what would go and change nothing.")
-@click.option(
-    "--watch-horizon", "watch_horizon_seconds", type=float, metavar="SECONDS", help="0 takes what was written just now."
-)
-def retention(config_file: Path | None, assignments: Sequence[str], tenant: str, dry_run: bool, **flags: Any) -> None:
-    """Let samples and summaries of a tenant go that are past their limits, as servers do in the background.
-
-    \b
-    Examples:
-      streamgauge-server retention --dry-run
-      streamgauge-server retention --set retention.gauge.sample_days=30 --set retention.gauge.summary_days=730
-
-    Takes one core. Servers may run meanwhile. What has been committed for less than the watch horizon is
-    left to later. It can be stopped at any time and goes on where it was.
-    """  # noqa: D301, click looks for the character
-
-    async def work(store: Store) -> Applied:
-        service = RetentionService(store, SystemClock(), settings.retention.rules, horizon=horizon)
-        with click.progressbar(length=1, label="subjects and parts") as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.length = max(total, 1)
-                bar.update(done - bar.pos)
-
-            return await service.apply(tenant, validate_only=dry_run, progress=progress)
-
-    from streamgauge_server.services.retention import Applied, RetentionService
-
-    settings = load_settings(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
-    horizon = settings.watch_horizon
-    applied = _with_store(settings, work)
-    click.echo(f"{'what would go':<20}" if dry_run else f"{'what went':<20}", nl=False)
-    click.echo(f"{'samples':>14}{'summary hours':>15}{'subjects':>10}{'days':>10}{'bytes freed':>14}")
-    for kind, counts in sorted(applied.counts.items()):
-        click.echo(
-            f"{kind.name.lower():<20}{counts.samples:>14,}{counts.hours:>15,}{counts.subjects:>10,}{counts.days:>10,}"
-            f"{counts.bytes:>14,}"
-        )
-    if applied.postponed:
-        click.echo(f"{applied.postponed} days were written to within the watch horizon and are left to later")
-    if applied.damaged:
-        click.echo(f"{applied.damaged} days hold damaged blocks and stay as they are; see `streamgauge-server check`")
-        raise SystemExit(EXIT_DAMAGED)
-
-
-def _with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
-    logs.configure("warning", settings.log.format)
-
-    async def opened() -> T:
-        store = await open_store(settings, SystemClock())
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return run_to_end(opened())
 
 
 def _operator(tenant: str) -> Caller:

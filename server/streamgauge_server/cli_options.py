@@ -6,23 +6,32 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from streamgauge_server import logs
 from streamgauge_server.configuration import ConfigurationError, load
+from streamgauge_server.model.clock import SystemClock
+from streamgauge_server.model.entities import DEFAULT_TENANT
 from streamgauge_server.model.errors import DomainError
 from streamgauge_server.settings import Settings
-from streamgauge_server.startup import StartError
+from streamgauge_server.startup import StartError, open_store
+from streamgauge_server.storage.migrate import CopyUnfinished
 from streamgauge_server.supervisor import EXIT_CANNOT_START, PortTaken
 
-T = TypeVar("T")
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from streamgauge_server.storage.store import Store
 
+T = TypeVar("T")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EXIT_DAMAGED = 1
+"""Something stored is damaged, or not all of it was done."""
 EXIT_CONFIGURATION = 2
 
 
-def configuration_options(command: _Command) -> _Command:
+def configuration_options(command: Command) -> Command:
     """Adds the options that every command has."""
     for option in (
         click.option(
@@ -43,13 +52,13 @@ def configuration_options(command: _Command) -> _Command:
     return command
 
 
-def settings_options(command: _Command) -> _Command:
+def settings_options(command: Command) -> Command:
     """Adds the options that every command on a store has."""
     database = click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.")
     return configuration_options(database(command))
 
 
-def watching_options(command: _Command) -> _Command:
+def watching_options(command: Command) -> Command:
     """Adds the options of processes that go on: how they can be watched."""
     for option in (
         click.option("--log-format", "log__format", type=click.Choice(["auto", "json", "console"])),
@@ -67,6 +76,9 @@ cluster_option = click.option(
     metavar="NAME=URL[,URL...]",
     help="A Flink cluster, with further words OPTION=VALUE in quotes; config --reference lists them. May be repeated.",
 )
+
+
+tenant_option = click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Whose data it opens.")
 
 
 def load_settings(config_file: Path | None, assignments: Sequence[str], **flags: Any) -> Settings:
@@ -91,14 +103,28 @@ def die(message: str, status: int) -> NoReturn:
     raise SystemExit(status)
 
 
-def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs a coroutine; what keeps it from working becomes a message and an exit status."""
     try:
         return asyncio.run(work)
-    except (StartError, PortTaken) as error:
+    except (StartError, PortTaken, CopyUnfinished) as error:
         die(str(error), EXIT_CANNOT_START)
     except DomainError as error:
         die(error.message, EXIT_CANNOT_START)
+
+
+def with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+    """Runs a coroutine with the store that the settings name, as `run` does."""
+    logs.configure("warning", settings.log.format)
+
+    async def opened() -> T:
+        store = await open_store(settings, SystemClock())
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return run(opened())
 
 
 def stop_event() -> asyncio.Event:

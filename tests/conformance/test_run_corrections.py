@@ -98,7 +98,7 @@ class Fleet:
             subject_id: [(self.metrics[name], newest[asset, name]) for name in self.order[asset]]
             for asset, subject_id in enumerate(self.ids)
         }
-        assert [damage async for _, damage in self.store.integrity.scan() if damage] == []
+        assert [one async for examined in self.store.integrity.scan(deep=True) for one in examined.findings] == []
 
     async def samples(self) -> dict[int, dict[tuple[int, int], str]]:
         """Returns the stored values of each asset by metric and moment."""

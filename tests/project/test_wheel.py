@@ -30,6 +30,7 @@ SERVER_ONLY = (
     "pcodec",
     "plotext",
     "prometheus_client",
+    "pyarrow",
     "pydantic_settings",
     "rich",
     "sqlalchemy",
@@ -118,13 +119,14 @@ def test_the_wheel_says_what_it_needs_and_under_which_licence(wheel: Path) -> No
     assert names == {"grpcio", "googleapis-common-protos", "protobuf"}
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"cli", "pandas", "server"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"cli", "pandas", "parquet", "server"}
 
 
 def test_the_sdk_works_without_what_the_server_needs(clean: Path, tmp_path: Path) -> None:
     program = f"""
 import importlib.util, sys
 import streamgauge
+import streamgauge.files
 assert [m for m in {SERVER_ONLY!r} if importlib.util.find_spec(m)] == []
 with streamgauge.Client("127.0.0.1:1", timeout=0.5) as client:
     try:

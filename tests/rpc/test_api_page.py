@@ -33,48 +33,53 @@ async def test_the_calls_work_in_the_order_of_the_page(stubs: Stubs, clock: Fixe
     await call(stubs, next(words for words in CALLS if "nightly-load" in words[3] and words[-1].endswith("/ReportJob")))
     answers = {words[-1].rpartition("/")[2] + str(n): await call(stubs, words) for n, words in enumerate(CALLS)}
     assert list(answers) == [
-        "EmitAssetMetrics0",
-        "UpdateMetricDescriptor1",
-        "ListAssetMetrics2",
-        "GetLatestAssetMetrics3",
-        "ListAssets4",
-        "QueryMetrics5",
-        "DeleteAssetMetrics6",
+        "ExportMetrics0",
+        "EmitAssetMetrics1",
+        "UpdateMetricDescriptor2",
+        "ListAssetMetrics3",
+        "GetLatestAssetMetrics4",
+        "ListAssets5",
+        "QueryMetrics6",
         "DeleteAssetMetrics7",
-        "GetJobStatus8",
-        "ListJobs9",
-        "ReportJob10",
-        "CreateJobType11",
-        "ReportJob12",
-        "ReportIngests13",
-        "GetPlotData14",
-        "CreateMetricType15",
-        "CreateMetricTypeChoice16",
-        "WriteMetricTypeValues17",
-        "GetPlotData18",
+        "DeleteAssetMetrics8",
+        "UpdateMetricDescriptor9",
+        "ApplyRetention10",
+        "GetJobStatus11",
+        "ListJobs12",
+        "ReportJob13",
+        "CreateJobType14",
+        "ReportJob15",
+        "ReportIngests16",
+        "GetPlotData17",
+        "CreateMetricType18",
+        "CreateMetricTypeChoice19",
+        "WriteMetricTypeValues20",
+        "GetPlotData21",
     ]
-    emitted = [(m["name"], m["value"], m.get("guessed")) for m in answers["EmitAssetMetrics0"]["metrics"]]
+    emitted = [(m["name"], m["value"], m.get("guessed")) for m in answers["EmitAssetMetrics1"]["metrics"]]
     assert emitted == [
         ("rows", {"int64Value": "1204"}, True),
         ("nullFraction", {"doubleValue": 0.25}, True),
         ("badge", {"stringValue": "007"}, True),
     ]
-    (moment,) = answers["ListAssetMetrics2"]["moments"]
+    (moment,) = answers["ListAssetMetrics3"]["moments"]
     assert [metric["name"] for metric in moment["metrics"]] == ["rows", "nullFraction", "badge"]
-    (latest,) = answers["GetLatestAssetMetrics3"]["assets"]
+    (latest,) = answers["GetLatestAssetMetrics4"]["assets"]
     assert [metric["name"] for metric in latest["metrics"]] == ["rows"]
-    assert answers["ListAssets4"]["totalSize"] == "1"
-    (series,) = answers["QueryMetrics5"]["series"]
+    assert answers["ListAssets5"]["totalSize"] == "1"
+    (series,) = answers["QueryMetrics6"]["series"]
     (column,) = series["columns"]
     assert column["ofValue"] == {"stringValue": "007"}
     assert column["doubles"] == {"values": [18 * 3_600.0]}
-    assert answers["DeleteAssetMetrics6"]["deletedValueCount"] == "3"
-    assert answers["DeleteAssetMetrics7"]["deletedValuesByMetric"] == {"badge": "1"}
-    assert answers["ReportIngests13"] == {"createdCount": "1"}
-    plot = {series["column"]["column"]: series.get("values", []) for series in answers["GetPlotData14"]["series"]}
+    assert answers["DeleteAssetMetrics7"]["deletedValueCount"] == "3"
+    assert answers["DeleteAssetMetrics8"]["deletedValuesByMetric"] == {"badge": "1"}
+    assert answers["UpdateMetricDescriptor9"]["metricDescriptor"]["sampleRetention"] == "2592000s"
+    assert answers["ApplyRetention10"] == {}
+    assert answers["ReportIngests16"] == {"createdCount": "1"}
+    plot = {series["column"]["column"]: series.get("values", []) for series in answers["GetPlotData17"]["series"]}
     assert list(plot)[:4] == ["run_time_avg", "failed_rate", "run_time_p95", "completed_count"]
     (average,), (rate,) = plot["run_time_avg"], plot["failed_rate"]
     assert average == {"time": "2026-03-02T00:00:00Z", "value": {"int64Value": "192"}}
     assert rate["value"] == {"doubleValue": 1.0}
-    kwh, load = answers["GetPlotData18"]["series"]
+    kwh, load = answers["GetPlotData21"]["series"]
     assert (kwh["total"], load["total"]) == ({"int64Value": "12"}, {"doubleValue": 1.5})

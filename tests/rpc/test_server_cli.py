@@ -203,12 +203,18 @@ def test_a_sound_store_passes_the_check(invoke: Invoke) -> None:
     [
         (
             "UPDATE blocks SET data = substr(data, 1, 9) WHERE seq = 3",
-            "blocks: sources/b of tenant default part 'task=0' day 0",
+            "block sources/b of tenant default part 'task=0' day 1970-01-01 seq 3: samples: checksum",
         ),
-        ("UPDATE blocks SET data = x'00' WHERE seq = 1", "blocks: sources/a of tenant default day 0 seq 1"),
+        (
+            "UPDATE blocks SET data = x'00' WHERE seq = 1",
+            "block sources/a of tenant default day 1970-01-01 seq 1: samples",
+        ),
         ("UPDATE blocks SET last_time = last_time + 1 WHERE seq = 2", "rows, first and last time"),
-        ("UPDATE blocks SET day_summary = x'ff' WHERE seq = 2", "blocks: sources/a of tenant default day 0 seq 2"),
-        ("UPDATE latest SET samples = x'ff' WHERE subject_id = 1", "latest: sources/a of tenant default"),
+        (
+            "UPDATE blocks SET day_summary = x'ff' WHERE seq = 2",
+            "block sources/a of tenant default day 1970-01-01 seq 2: summary of the day",
+        ),
+        ("UPDATE latest SET samples = x'ff' WHERE subject_id = 1", "latest sources/a of tenant default"),
     ],
 )
 def test_the_check_finds_what_is_damaged(invoke: Invoke, statement: str, told: str) -> None:
@@ -219,6 +225,52 @@ def test_the_check_finds_what_is_damaged(invoke: Invoke, statement: str, told: s
     assert result.exit_code == 1
     assert told in result.output
     assert "1 damaged" in result.output
+
+
+def test_the_check_repairs_what_loses_nothing(invoke: Invoke) -> None:
+    assert invoke("migrate").exit_code == 0
+    fill(Settings().database)
+    damage("UPDATE blocks SET data = x'00' WHERE seq = 1")
+    damage("UPDATE blocks SET last_time = last_time + 1, day_summary = x'ff' WHERE seq = 2")
+    damage("UPDATE latest SET samples = x'ff' WHERE subject_id = 2")
+    found = invoke("check")
+    assert (found.exit_code, "2 can be repaired without a loss" in found.stdout) == (1, True)
+    repaired = invoke("check", "--repair", "--deep")
+    assert repaired.exit_code == 1
+    assert "3 damaged, 2 of them repaired, 1 left" in repaired.stdout
+    left = invoke("check", "--deep")
+    assert left.exit_code == 1
+    assert "1 damaged, 0 of them repaired, 1 left" in left.stdout
+    assert "seq 1: samples" in left.stdout
+
+
+def test_a_store_is_copied(invoke: Invoke) -> None:
+    assert invoke("migrate").exit_code == 0
+    fill(Settings().database)
+    done = invoke("copy", "--from", Settings().database, "--to", "sqlite:///copy.db")
+    assert done.exit_code == 0, done.output
+    assert "copied and verified" in done.stdout
+    assert "3 blocks" in invoke("check", "--deep", "--database", "sqlite:///copy.db").stdout
+    again = invoke("copy", "--from", Settings().database, "--to", "sqlite:///copy.db")
+    assert again.exit_code == 3
+    assert "not empty" in again.stderr
+
+
+def test_a_copy_tells_of_damage(invoke: Invoke) -> None:
+    assert invoke("migrate").exit_code == 0
+    fill(Settings().database)
+    damage("UPDATE blocks SET data = x'00' WHERE seq = 1")
+    done = invoke("copy", "--from", Settings().database, "--to", "sqlite:///copy.db")
+    assert done.exit_code == 1
+    assert "damaged and copied as it is: blocks (1,), data" in done.stdout
+
+
+def test_a_copy_that_is_not_finished_is_not_served(invoke: Invoke) -> None:
+    assert invoke("migrate").exit_code == 0
+    damage("UPDATE alembic_version SET version_num = 'copying'")
+    for command in ("migrate", "check", "serve"):
+        refused = invoke(command)
+        assert (refused.exit_code, "copy that is not finished" in refused.stderr) == (3, True), command
 
 
 def test_the_check_of_a_missing_or_stale_store_says_so(invoke: Invoke) -> None:

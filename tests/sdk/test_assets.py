@@ -282,6 +282,22 @@ async def test_a_declared_metric_is_checked_and_not_guessed(api: Any) -> None:
     assert (cleared.min_value, cleared.max_value, cleared.direction) == (0.0, None, None)
 
 
+async def test_limits_of_retention_are_set_told_and_taken_away(api: Any) -> None:
+    thirty, many = timedelta(days=30), timedelta(days=730)
+    limited = await done(
+        api.metrics.descriptors.declare(
+            "rowCount", "number", subject_kind="assets", sample_retention=thirty, summary_retention=many
+        )
+    )
+    assert (limited.sample_retention, limited.summary_retention) == (thirty, many)
+    with pytest.raises(InvalidArgumentError, match="whole days"):
+        await done(
+            api.metrics.descriptors.update("rowCount", subject_kind="assets", sample_retention=timedelta(hours=5))
+        )
+    freed = await done(api.metrics.descriptors.update("rowCount", subject_kind="assets", summary_retention=None))
+    assert (freed.sample_retention, freed.summary_retention) == (thirty, None)
+
+
 # --- The writer ------------------------------------------------------------------------------------------------------
 
 

@@ -18,8 +18,9 @@ import grpc.aio
 from streamgauge import _forks, _retry
 from streamgauge._connection import Connection
 from streamgauge._method import Deserializer, Metadata, Method, Serializer, inherited, or_none
-from streamgauge._service_config import RetryPolicy, ServiceConfig, load
+from streamgauge._service_config import IMPORT_METRICS, WRITE_METRICS, RetryPolicy, ServiceConfig, load
 from streamgauge.errors import StreamgaugeError, from_rpc_error
+from streamgauge.v1 import metrics_service_pb2
 
 logger = logging.getLogger("streamgauge")
 
@@ -196,6 +197,14 @@ class AsyncStreamCall(Method[AsyncCallingChannel]):
             return await call
         except grpc.aio.AioRpcError as cause:
             raise from_rpc_error(cause) from cause
+
+
+def raw_frames(channel: AsyncCallingChannel) -> Callable[[bytes], Awaitable[Any]]:
+    """Returns what sends one message of frames that is encoded already, with the deadline of a write."""
+    policy, _ = load().writes(WRITE_METRICS)
+    decode = metrics_service_pb2.ImportMetricsResponse.FromString
+    call = AsyncStreamCall(channel, IMPORT_METRICS, None, decode, policy)
+    return lambda body: call((body,))
 
 
 async def _each(requests: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:

@@ -20,8 +20,9 @@ from grpc.experimental import ChannelOptions
 from streamgauge import _forks, _retry
 from streamgauge._connection import Connection
 from streamgauge._method import Deserializer, Metadata, Method, Serializer, inherited, or_none
-from streamgauge._service_config import RetryPolicy, ServiceConfig, load
+from streamgauge._service_config import IMPORT_METRICS, WRITE_METRICS, RetryPolicy, ServiceConfig, load
 from streamgauge.errors import StreamgaugeError, UnavailableError, from_rpc_error
+from streamgauge.v1 import metrics_service_pb2
 
 logger = logging.getLogger("streamgauge")
 
@@ -159,6 +160,14 @@ def raw_writes(channel: CallingChannel, path: str, decode: Deserializer) -> tupl
     """Returns a method for requests that are encoded already, never tried again, and its back-off."""
     policy, backoff = load().writes(path)
     return UnaryCall(channel, path, None, decode, policy), backoff
+
+
+def raw_frames(channel: CallingChannel) -> Callable[[bytes], Any]:
+    """Returns what sends one message of frames that is encoded already, with the deadline of a write."""
+    policy, _ = load().writes(WRITE_METRICS)
+    decode = metrics_service_pb2.ImportMetricsResponse.FromString
+    call = StreamCall(channel, IMPORT_METRICS, None, decode, policy)
+    return lambda body: call((body,))
 
 
 class _Requests:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from google.protobuf import timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from streamgauge import resources, results
 from streamgauge._encode import EPOCH
@@ -123,7 +123,14 @@ def descriptor(message: common_pb2.MetricDescriptor) -> resources.MetricDescript
         min_value=message.min_value if message.HasField("min_value") else None,
         max_value=message.max_value if message.HasField("max_value") else None,
         direction=_DIRECTIONS.get(message.direction, MetricDirection.UNKNOWN) if message.direction else None,
+        sample_retention=length(message.sample_retention) if message.HasField("sample_retention") else None,
+        summary_retention=length(message.summary_retention) if message.HasField("summary_retention") else None,
     )
+
+
+def length(message: duration_pb2.Duration) -> timedelta:
+    """Returns a duration."""
+    return timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)
 
 
 def token(message: token_service_pb2.Token) -> resources.Token:

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 WRITE_METRICS = "/streamgauge.v1.MetricsService/WriteMetrics"
+IMPORT_METRICS = "/streamgauge.v1.MetricsService/ImportMetrics"
 BATCH_EMIT = "/streamgauge.v1.AssetMetricService/BatchEmitAssetMetrics"
 
 

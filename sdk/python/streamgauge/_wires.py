@@ -6,13 +6,14 @@ made of encoded items without decoding them, and is always the same bytes: a rep
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
 from streamgauge import _asset_codec, _decode
 from streamgauge._batches import Batch
 from streamgauge._failures import EmitFailure, FailureKind, FailureT, WriteFailure
+from streamgauge._row_frames import FramedItems, framed
 from streamgauge._service_config import BATCH_EMIT, WRITE_METRICS
 from streamgauge.asset_metrics import EmitError
 from streamgauge.observations import WriteError
@@ -26,6 +27,7 @@ class Wire(Generic[FailureT]):
     """What the writers of observations and of emits differ in.
 
     `items_tag` and `request_id_tag` are the tags of the request's fields, `rest` is what else it says, encoded.
+    `framed` makes frames of items, if they may go as frames at all.
     """
 
     method: str
@@ -34,6 +36,7 @@ class Wire(Generic[FailureT]):
     errors: Callable[[Batch, Any], tuple[Any, ...]]
     request_id_tag: bytes
     rest: bytes = b""
+    framed: Callable[[Sequence[bytes]], FramedItems | None] | None = None
     items_tag: bytes = _FIRST_FIELD
 
     @property
@@ -90,6 +93,7 @@ OBSERVATIONS = Wire(
     WriteFailure,
     _write_errors,
     request_id_tag=b"\x22",  # field 4, length-delimited
+    framed=framed,
 )
 EMITS = Wire(
     BATCH_EMIT,

@@ -25,7 +25,8 @@ from streamgauge._batches import (
     pause,
     settled,
 )
-from streamgauge._calls import CallingChannel, Clock, raw_writes
+from streamgauge._calls import CallingChannel, Clock, raw_frames, raw_writes
+from streamgauge._deliveries import Delivery
 from streamgauge._failures import FailureKind, FailureT
 from streamgauge._service_config import RetryPolicy
 from streamgauge._wires import Wire
@@ -48,9 +49,11 @@ class Worker(Generic[FailureT]):
         options: WriterOptions,
         on_error: Callable[[FailureT], None],
         clock: Clock | None = None,
+        send_frames: Send | None = None,
     ) -> None:
         self._wire = wire
         self._send = send
+        self._send_frames = send_frames
         self._policy = policy
         self._options = options
         self._on_error = on_error
@@ -194,21 +197,22 @@ class Worker(Generic[FailureT]):
 
     def _deliver(self, batch: Batch) -> FailureT | None:
         """Sends a batch, as often as needed, enters the outcome into the books, and returns what is to be reported."""
-        body = self._wire.body(batch)
+        delivery = Delivery(self._wire, batch, in_frames=self._send_frames is not None)
         attempt = 1
-        while True:
+        while not delivery.done:
+            send = self._send_frames if delivery.in_frames and self._send_frames is not None else self._send
             try:
-                response = self._send(body)
+                response = send(delivery.body)
             except Exception as error:
                 if not may_pass(error):
-                    return self._settle(
-                        batch, self._wire.failure(FailureKind.FAILED, len(batch.items), (), error, batch.items)
-                    )
+                    delivery.failed(error)
+                    continue
                 if not self._pause(attempt, error):
                     return None
                 attempt += 1
             else:
-                return self._settle(batch, self._wire.rejected(batch, response))
+                delivery.answered(response)
+        return self._settle(batch, delivery.failure)
 
     def _settle(self, batch: Batch, failure: FailureT | None) -> FailureT | None:
         with self._changed:
@@ -251,7 +255,9 @@ class Writer(Generic[FailureT]):
         on_error: Callable[[FailureT], None],
     ) -> None:
         send, policy = raw_writes(channel, wire.method, wire.decode)
-        self._worker = Worker(wire, send, policy, options, on_error)
+        self._worker = Worker(
+            wire, send, policy, options, on_error, send_frames=raw_frames(channel) if wire.framed is not None else None
+        )
         # A writer that nobody holds any more ends its thread once everything is sent.
         weakref.finalize(self, self._worker.stop).atexit = False
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from streamgauge import _decode
-from streamgauge._encode import enum_number
+from streamgauge._encode import duration, enum_number
 from streamgauge.enums import Aggregate, MetricDirection, MetricKind, PartCombination, SubjectKind, ValueType
 from streamgauge.names import descriptor_name
 from streamgauge.paging import AsyncPager, Page, Pager
@@ -48,9 +49,10 @@ class DescriptorChanges(TypedDict, total=False):
     `display_name`, `description`, `unit`: for people. `kind`: how the readings behave over time. `window_aggregate`,
     `summary_aggregate`: what a query computes when it names no aggregate. `part_combination`: how the values of parts
     become the subject's. `state_order`: texts from best to worst. `no_value`: the number that means "no value".
-    `min_value`, `max_value`: bounds of what may be written. `direction`: which way the metric gets better. Each of the
-    last four is taken away by None. With the `etag` of a descriptor read before, EtagMismatchError when somebody has
-    changed it since.
+    `min_value`, `max_value`: bounds of what may be written. `direction`: which way the metric gets better.
+    `sample_retention`, `summary_retention`: after how many whole days samples go and summaries by hour stay, and after
+    how many these go too. Each of the last six is taken away by None. With the `etag` of a descriptor read before,
+    EtagMismatchError when somebody has changed it since.
     """
 
     display_name: str | None
@@ -65,6 +67,8 @@ class DescriptorChanges(TypedDict, total=False):
     min_value: float | Literal[Keep.KEEP] | None
     max_value: float | Literal[Keep.KEEP] | None
     direction: MetricDirection | str | Literal[Keep.KEEP] | None
+    sample_retention: timedelta | Literal[Keep.KEEP] | None
+    summary_retention: timedelta | Literal[Keep.KEEP] | None
     etag: str
 
 
@@ -76,7 +80,8 @@ _ENUMS: dict[str, type[StrEnum]] = {
     "part_combination": PartCombination,
     "direction": MetricDirection,
 }
-_CLEARABLE = ("no_value", "min_value", "max_value", "direction")
+_DURATIONS = ("sample_retention", "summary_retention")
+_CLEARABLE = ("no_value", "min_value", "max_value", "direction", *_DURATIONS)
 """Fields that may be without a value."""
 
 
@@ -94,6 +99,9 @@ def _update(
         paths.append(field)
         if field == "state_order":
             message.state_order.extend(value)
+        elif field in _DURATIONS:
+            if (given_length := duration(value, field)) is not None:
+                getattr(message, field).CopyFrom(given_length)
         elif value is not None:
             setattr(message, field, enum_number(_ENUMS[field], value) if field in _ENUMS else value)
     if not paths:  # an empty mask would mean: everything

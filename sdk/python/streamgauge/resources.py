@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from streamgauge.enums import Aggregate, MetricDirection, MetricKind, PartCombination, SubjectKind, ValueType
 
@@ -64,6 +64,8 @@ class MetricDescriptor:
     `window_aggregate` and `summary_aggregate` are what a query computes when it names no aggregate; `no_value` is the
     number that means "no value" and is dropped on write. Numbers outside `min_value` to `max_value` are refused on
     write; None is no bound. `direction` says which way the metric gets better, None that nobody has said.
+    Samples go after `sample_retention`, and the summaries that are left of them after `summary_retention`; None is what
+    the server has for metrics of this kind.
     """
 
     name: str
@@ -86,6 +88,8 @@ class MetricDescriptor:
     min_value: float | None = None
     max_value: float | None = None
     direction: MetricDirection | None = None
+    sample_retention: timedelta | None = None
+    summary_retention: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

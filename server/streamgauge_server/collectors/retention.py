@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -113,10 +114,8 @@ class RetentionWorker:
             today = self._service.today()
             cuts = await self._service.cuts(tenant, today)
             for kind, of_kind in cuts.items():
-                applied = Applied()
                 spans = of_kind.spans(today, self._since((tenant, kind), of_kind))
-                await self._service.apply_kind(tenant, kind, of_kind, spans, applied, pace=self._pace)
-                self._metrics.count(applied)
+                applied = await self._apply(tenant, kind, of_kind, spans)
                 if not applied.postponed:
                     self._done[tenant, kind] = _Done(today, of_kind)
                 if kind in applied.counts and applied.counts[kind].days:
@@ -132,6 +131,24 @@ class RetentionWorker:
                 _log.warning("retention is not applied", problem=error.message)
             # Servers that were started together do not stay together.
             await asyncio.sleep(INTERVAL_SECONDS * random.uniform(0.5, 1.5))
+
+    async def _apply(self, tenant: str, kind: SubjectKind, cuts: Cuts, spans: Sequence[tuple[int, int]]) -> Applied:
+        done, lately = Applied(), Applied()
+
+        def settle() -> None:
+            took = lately.take()
+            self._metrics.count(took)
+            done.add(took)
+
+        async def pace(seconds: float) -> None:
+            settle()
+            await self._pace(seconds)
+
+        try:
+            await self._service.apply_kind(tenant, kind, cuts, spans, lately, pace=pace)
+        finally:
+            settle()
+        return done
 
     async def _pace(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds * self._rest, LONGEST_REST_SECONDS))

@@ -54,6 +54,11 @@ class RetentionRules:
             general.summary_days if summary_days is None else summary_days,
         )
 
+    @property
+    def limits_samples(self) -> bool:
+        """Tells whether samples of any kind go."""
+        return any(limits.sample_days is not None for limits in self.by_kind.values())
+
     def floor(self, descriptor: MetricDescriptor, now: int) -> int | None:
         """Returns the earliest moment of which samples of a metric are kept at a time; None where all are."""
         days = descriptor.sample_retention

@@ -213,7 +213,9 @@ class AssetEmitter:
                 return kept(idempotency.first_answer(earlier))
         names = {metric.name for draft in drafts for metric in draft.metrics}
         known = await self._descriptors.by_name(tenant, _ASSET, names)
-        await off_loop(partial(add_types, drafts, dict(known) if heavy else known), heavy=heavy)
+        await off_loop(
+            partial(add_types, drafts, dict(known) if heavy else known, self._descriptors.ages()), heavy=heavy
+        )
         await self._find_assets(tenant, drafts)
         if all_or_nothing:
             _raise_first(drafts)
@@ -255,7 +257,7 @@ class AssetEmitter:
         new = dict.fromkeys((name for draft in late for name in draft.undeclared), ValueType.ANY)
         await self._descriptors.ensure(tenant, _ASSET, new)
         known = await self._descriptors.by_name(tenant, _ASSET, {name for draft in late for name in draft.typed})
-        await off_loop(partial(add_types, late, dict(known) if heavy else known), heavy=heavy)
+        await off_loop(partial(add_types, late, dict(known) if heavy else known, self._descriptors.ages()), heavy=heavy)
         return True
 
     async def _merged(self, caller: Caller, answer: Emitted) -> Emitted:

@@ -14,6 +14,7 @@ from streamgauge_server.model.retention import EVERYTHING, RetentionRules
 from streamgauge_server.model.values import SubjectKind, ValueType, default_kind, first_type
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.descriptor_rules import checked_changes, declared_descriptor
+from streamgauge_server.services.write_checks import age_problem
 from streamgauge_server.storage.metrics import metric_not_found
 from streamgauge_server.storage.store import Store
 
@@ -28,6 +29,30 @@ class _Known:
     by_name: dict[str, MetricDescriptor]
     by_id: dict[int, MetricDescriptor]
     loaded_at: int
+
+
+class Ages:
+    """How old samples may be that are written at one moment, by metric."""
+
+    def __init__(self, rules: RetentionRules, now: int) -> None:
+        self._rules = rules
+        self._now = now
+        self.limited = rules.limits_samples
+        """Whether there are limits beside those that metrics have of their own."""
+        self._floors: dict[int, int | None] = {}
+
+    def limits(self, descriptor: MetricDescriptor) -> bool:
+        """Tells whether there may be a limit for a metric."""
+        return self.limited or descriptor.sample_retention is not None
+
+    def problem(self, descriptor: MetricDescriptor, time: int) -> str | None:
+        """Returns what is wrong with the moment of a sample: that samples so old are not kept."""
+        if not self.limits(descriptor):
+            return None
+        floors = self._floors
+        if descriptor.id not in floors:
+            floors[descriptor.id] = self._rules.floor(descriptor, self._now)
+        return age_problem(descriptor, time, floors[descriptor.id], self._now)
 
 
 class Descriptors:
@@ -57,6 +82,10 @@ class Descriptors:
             if descriptor.kind_of_subject == kind:
                 known.by_name[descriptor.metric] = descriptor
                 known.by_id[descriptor.id] = descriptor
+
+    def ages(self) -> Ages:
+        """Returns how old samples may be at this moment."""
+        return Ages(self.retention, self._clock.now())
 
     async def by_name(self, tenant: str, kind: SubjectKind, metrics: Collection[str]) -> Mapping[str, MetricDescriptor]:
         """Returns descriptors by metric name; names that nobody wrote or declared are missing.

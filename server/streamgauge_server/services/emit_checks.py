@@ -15,6 +15,7 @@ from streamgauge_server.model.names import MAX_METRIC_CHARACTERS, SubjectName, m
 from streamgauge_server.model.values import AssetValueType, Scalar, ValueType
 from streamgauge_server.services.asset_values import Mismatch, Typed, typed_value
 from streamgauge_server.services.assets import is_resource_name, resolve_asset
+from streamgauge_server.services.descriptors import Ages
 from streamgauge_server.services.idempotency import id_problem
 from streamgauge_server.services.write_checks import INVALID_TIME, range_problem, value_problem
 
@@ -154,13 +155,13 @@ def _kept_name_problem(name: str) -> str | None:
     return "must not begin or end with a blank" if name != name.strip() else None
 
 
-def add_types(drafts: Sequence[Draft], known: Mapping[str, MetricDescriptor]) -> None:
+def add_types(drafts: Sequence[Draft], known: Mapping[str, MetricDescriptor], ages: Ages) -> None:
     """Gives the values of emits their types, and their metrics' ids where those have a descriptor."""
     for draft in drafts:
-        _add_types(draft, known)
+        _add_types(draft, known, ages)
 
 
-def _add_types(draft: Draft, known: Mapping[str, MetricDescriptor]) -> None:
+def _add_types(draft: Draft, known: Mapping[str, MetricDescriptor], ages: Ages) -> None:
     typed: dict[str, Typed] = {}
     stored: dict[int, Scalar] = {}
     undeclared: list[str] = []
@@ -174,6 +175,9 @@ def _add_types(draft: Draft, known: Mapping[str, MetricDescriptor]) -> None:
             continue
         if descriptor is not None and (problem := range_problem(descriptor, found.value)):
             draft.violations.append(Violation(f"metrics[{position}].value", problem))
+            continue
+        if descriptor is not None and (problem := ages.problem(descriptor, draft.time)):
+            draft.violations.append(Violation("time", problem))
             continue
         if name in typed:
             warnings.append(f"metrics[{position}].name: {_shown(name)} is named before; the last of its values stands")

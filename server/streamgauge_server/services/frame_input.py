@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.values import NUMERIC, ValueType, convert_lossless
+from streamgauge_server.services.descriptors import Ages
 from streamgauge_server.services.write_checks import (
     Refusals,
     first_out_of_range,
@@ -119,11 +120,12 @@ def _wrong_value(column: ColumnInput, limits: Limits) -> tuple[str, str] | None:
 
 
 def typed_columns(
-    index: int, frame: FrameInput, known: Mapping[str, MetricDescriptor], refusals: Refusals
+    index: int, frame: FrameInput, known: Mapping[str, MetricDescriptor], refusals: Refusals, ages: Ages
 ) -> dict[int, Column] | None:
     """Returns the columns of known metrics by id; None, with all reasons told, where one cannot be stored.
 
-    A column cannot be stored where it cannot become its metric's type, or has a number beyond its metric's limits.
+    A column cannot be stored where it cannot become its metric's type, or has a number beyond its metric's limits,
+    or a sample older than those that are kept of it.
     """
     typed: dict[int, Column] = {}
     accepted = True
@@ -142,9 +144,27 @@ def typed_columns(
             at = int(np.arange(len(given.values))[kept][wrong[0]])
             refusals.add(index, frame.subject, f"{path}.values[{at}]", wrong[1], metric=given.metric)
             accepted = False
+        elif (old := _too_old(frame, given, kept, descriptor, ages)) is not None:
+            refusals.add(index, frame.subject, f"time_unix_micros[{old[0]}]", old[1], metric=given.metric)
+            accepted = False
         elif len(values):
             typed[descriptor.id] = spread(stored_type, values, _rows(given, kept), len(frame.times))
     return typed if accepted else None
+
+
+def _too_old(
+    frame: FrameInput, given: ColumnInput, kept: NDArray[np.bool_] | slice, descriptor: MetricDescriptor, ages: Ages
+) -> tuple[int, str] | None:
+    """Returns the row of a column's oldest value and what is wrong with its moment, None where nothing is."""
+    if not ages.limits(descriptor):
+        return None
+    rows = _rows(given, kept)
+    times = frame.times if rows is None else frame.times[rows]
+    if not len(times):
+        return None
+    oldest = int(times.argmin())
+    problem = ages.problem(descriptor, int(times[oldest]))
+    return None if problem is None else (oldest if rows is None else int(rows[oldest]), problem)
 
 
 _ALL = slice(None)

@@ -222,7 +222,7 @@ class ImportSession:
             for column in frame.columns
             if column.metric not in known and column.type is not None
         }
-        typed = typed_columns(index, frame, known, refusals)
+        typed = typed_columns(index, frame, known, refusals, self._importer.descriptors.ages())
         if typed is None:
             return None
         if new:
@@ -230,7 +230,7 @@ class ImportSession:
             # Somebody else may have declared one of them with another type since. And what was known a moment ago need
             # not be at hand any more.
             known = await self._importer.descriptors.by_name(tenant, kind, [column.metric for column in frame.columns])
-            typed = typed_columns(index, frame, known, refusals)
+            typed = typed_columns(index, frame, known, refusals, self._importer.descriptors.ages())
             if typed is None:
                 return None
         start = UNKNOWN_START if frame.start_time is None else frame.start_time

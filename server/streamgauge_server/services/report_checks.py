@@ -72,10 +72,12 @@ def report_problems(reports: Sequence[JobReport], now: int, limits: Limits) -> l
 
 def wrong_metrics(refusals: Refusals) -> list[Violation]:
     """Returns what was found wrong with the metrics of reports as violations of the request."""
-    # What is an observation's `values` elsewhere is called `metrics` in a report.
+    # What is an observation's `values` elsewhere is called `metrics` in a report, and has the moment of the run.
     return [
         Violation(
-            f"reports[{error.index}].metrics{error.path.removeprefix('values')}",
+            f"reports[{error.index}].metrics{error.path.removeprefix('values')}"
+            if error.path.startswith("values")
+            else f'reports[{error.index}].metrics["{error.metric}"]',
             error.message,
             error.reason,
             error.metadata or None,

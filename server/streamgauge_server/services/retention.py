@@ -79,6 +79,12 @@ class Applied:
         self.postponed += other.postponed
         self.damaged += other.damaged
 
+    def take(self) -> Applied:
+        """Returns what went and begins to count anew."""
+        taken = Applied(self.counts, self.postponed, self.damaged)
+        self.counts, self.postponed, self.damaged = {}, 0, 0
+        return taken
+
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
@@ -209,16 +215,12 @@ class RetentionService:
             for portion in _portions(await self._store.retention.days(ids, spans)):
                 began = monotonic()
                 made = await self._reduce(portion, cuts, total, dry=dry)
-                of_kind = total.counts.setdefault(kind, RetentionCounts())
-                for change in made:
-                    concerned.add(change.held.subject_id)
-                    of_kind.samples += change.reduction.samples
-                    of_kind.hours += change.reduction.hours
-                    of_kind.days += 1
-                    of_kind.bytes += change.freed
+                if made:
+                    _count(total.counts.setdefault(kind, RetentionCounts()), made)
+                concerned.update(change.held.subject_id for change in made)
                 await pace(monotonic() - began)
             if concerned:
-                total.counts[kind].subjects += len(concerned)
+                total.counts.setdefault(kind, RetentionCounts()).subjects += len(concerned)
             gone_through += len(ids)
             told(gone_through)
             if len(page) <= SUBJECTS_AT_ONCE:
@@ -283,6 +285,14 @@ class RetentionService:
                 day=held.day,
                 problem=str(error),
             )
+
+
+def _count(counts: RetentionCounts, changes: Iterable[DayChange]) -> None:
+    for change in changes:
+        counts.samples += change.reduction.samples
+        counts.hours += change.reduction.hours
+        counts.days += 1
+        counts.bytes += change.freed
 
 
 def _due(held: HeldDay, cuts: Cuts) -> tuple[list[HeldBlock], set[int], set[int]]:

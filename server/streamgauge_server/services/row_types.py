@@ -8,7 +8,7 @@ from functools import partial
 from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.model.values import Scalar, SubjectKind, ValueType, convert_lossless, first_type, type_of
-from streamgauge_server.services.descriptors import Descriptors
+from streamgauge_server.services.descriptors import Ages, Descriptors
 from streamgauge_server.services.off_loop import off_loop
 from streamgauge_server.services.rows import TYPE_OF, Row
 from streamgauge_server.services.write_checks import Refusals, clip, metric_problem, range_problem, value_problem
@@ -43,7 +43,8 @@ async def type_rows(
         of_kind = [row for row in rows if row.key.name.kind == kind and row.index not in refusals.items]
         known = await descriptors.by_name(tenant, kind, {metric for row in of_kind for metric in row.values})
         types: Types = {}
-        await off_loop(partial(_type_all, of_kind, dict(known) if heavy else known, types, refusals), heavy=heavy)
+        ages = descriptors.ages()
+        await off_loop(partial(_type_all, of_kind, dict(known) if heavy else known, types, refusals, ages), heavy=heavy)
         if types:
             new[kind] = types
     return new
@@ -73,16 +74,21 @@ async def declare_new(
         # All names of these rows: what was known a moment ago need not be at hand any more.
         names = {metric for row in late for metric in row.values}
         known = await descriptors.by_name(tenant, kind, names)
+        ages = descriptors.ages()
         for row in late:
-            row.typed = _typed(row, known, {}, refusals)
+            row.typed = _typed(row, known, {}, refusals, ages)
 
 
-def _type_all(rows: Sequence[Row], known: Mapping[str, MetricDescriptor], new: Types, refusals: Refusals) -> None:
+def _type_all(
+    rows: Sequence[Row], known: Mapping[str, MetricDescriptor], new: Types, refusals: Refusals, ages: Ages
+) -> None:
     for row in rows:
-        row.typed = _typed(row, known, new, refusals)
+        row.typed = _typed(row, known, new, refusals, ages)
 
 
-def _typed(row: Row, known: Mapping[str, MetricDescriptor], new: Types, refusals: Refusals) -> dict[int, Scalar]:
+def _typed(
+    row: Row, known: Mapping[str, MetricDescriptor], new: Types, refusals: Refusals, ages: Ages
+) -> dict[int, Scalar]:
     """Returns the values of known metrics by id, without those that mean "no value".
 
     Unknown metrics must fit the types in `new`, to which an accepted row adds its own.
@@ -112,6 +118,11 @@ def _typed(row: Row, known: Mapping[str, MetricDescriptor], new: Types, refusals
             value = converted
         if restricted and (problem := range_problem(descriptor, value)):
             refusals.add(row.index, str(row.key.name), f'values["{metric}"]', problem, metric=metric)
+            accepted = False
+            continue
+        limited = ages.limited or descriptor.sample_retention is not None
+        if limited and (old := ages.problem(descriptor, row.time)):
+            refusals.add(row.index, str(row.key.name), "time", old, metric=metric)
             accepted = False
             continue
         typed[descriptor.id] = value

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_SECOND, isoformat
+from streamgauge_server.model.clock import MAX_MICROS, MICROS_PER_DAY, MICROS_PER_SECOND, isoformat
 from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.errors import DomainError, Reason, Violation
 from streamgauge_server.model.limits import Limits
@@ -155,6 +155,16 @@ def time_problem(time: int, now: int, limits: Limits) -> str | None:
             f"is {ahead / MICROS_PER_SECOND:.16g} s ahead"
         )
     return None
+
+
+def age_problem(descriptor: MetricDescriptor, time: int, floor: int | None, now: int) -> str | None:
+    """Returns what is wrong with the moment of a sample of a metric of which those before `floor` are not kept."""
+    if floor is None or time >= floor:
+        return None
+    return (
+        f"must not be before {isoformat(floor)}, as no older samples of {clip_metric(descriptor.metric)!r} are kept "
+        f"(sample_retention), is {isoformat(time)}, {(now - time) / MICROS_PER_DAY:.6g} days old"
+    )
 
 
 def start_problem(start: int, earliest: int) -> str | None:

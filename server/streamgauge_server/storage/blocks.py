@@ -151,6 +151,20 @@ class Blocks:
         )
         return await self._database.read(lambda connection: [BlockExtent(*row) for row in connection.execute(query)])
 
+    async def reduced(self, subject_id: int, first_day: int, last_day: int) -> list[tuple[int, bytes]]:
+        """Returns the days of a subject of which samples are gone, rising, with their summaries of the day.
+
+        Raises:
+            DomainError: STORE_UNAVAILABLE.
+        """
+        t = tables.blocks
+        query = (
+            select(t.c.day, t.c.day_summary)
+            .where(t.c.subject_id == subject_id, t.c.day.between(first_day, last_day), t.c.reduced)
+            .order_by(t.c.day)
+        )
+        return await self._database.read(lambda connection: [(day, data) for day, data in connection.execute(query)])
+
     async def load_data(self, keys: Sequence[tuple[int, int, int]]) -> dict[int, bytes]:
         """Returns the data of blocks named by (subject id, day, seq), by seq; blocks that are gone are missing.
 

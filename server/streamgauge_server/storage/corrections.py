@@ -10,7 +10,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from streamgauge_server.model.clock import MICROS_PER_DAY, isoformat
-from streamgauge_server.model.errors import DomainError, Reason
+from streamgauge_server.model.errors import Reason, Violation, invalid
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import correction_statements as statements
 from streamgauge_server.storage.damage_log import Damage, DamageLog, of_samples
@@ -231,12 +231,12 @@ def _with_summaries(
             correction, damaged=[*correction.damaged, seq], removed=[*correction.removed, *([seq] if whole else [])]
         )
     if cut:
-        raise DomainError(
-            Reason.INVALID_TIME_RANGE,
-            f"time_range cuts an hour of {isoformat(day * MICROS_PER_DAY)[:10]} of which retention has left a summary: "
-            "it can be deleted as a whole only, so begin and end the range on full hours",
-            metadata={"field": "time_range"},
+        problem = (
+            f"cuts an hour of {isoformat(day * MICROS_PER_DAY)[:10]} of which retention has left a summary: it can be "
+            "deleted as a whole only, so begin and end the range on full hours"
         )
+        edges = {"start_time": isoformat(deletion.start), "end_time": isoformat(deletion.end)}
+        raise invalid([Violation("time_range", problem, Reason.INVALID_TIME_RANGE, edges)])
     values = Counter(correction.values) + Counter(samples_in(inside))
     if values == Counter(correction.values):
         return correction

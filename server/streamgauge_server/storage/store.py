@@ -95,7 +95,7 @@ class Store:
         self.retention = RetentionStore(database)
         self.corrections = Corrections(database, damage)
         self.tokens = Tokens(database, clock)
-        self.integrity = Integrity(database)
+        self.integrity = Integrity(database, rebuilding, self.figures)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = POOL_SIZE, clock: Clock) -> Store:

@@ -70,6 +70,15 @@ class Durations:
                 self._stood(state, np.append(state.since, times), np.append(state.standing, codes[:-1]))
                 state.since, state.standing = int(times[-1]), int(codes[-1])
 
+    def skip(self, metric: int, first: int, last: int, value: Scalar) -> None:
+        """Leaves out the time from one moment to another, of which it is not known what stood; `value` stands after it.
+
+        What stood before does so up to the first moment. In the order of time, as `add`.
+        """
+        state = self._metrics.setdefault(metric, _Metric())
+        self._stood(state, np.array([state.since, first], np.int64), np.array([state.standing], np.int64))
+        state.since, state.standing = last, _code_of(state.codes, value)
+
     def until(self, end: int) -> dict[int, list[ValueTime]]:
         """Returns the values of each metric that stood up to a moment after all samples, by the order of their first.
 

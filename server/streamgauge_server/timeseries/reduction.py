@@ -160,6 +160,19 @@ def newest_in(summary: Summary, metrics: Collection[int]) -> dict[int, LatestSam
     return found
 
 
+def spans_in(summary: Summary, metrics: Collection[int]) -> dict[int, tuple[int, LatestSample]]:
+    """Returns the moment of the first sample and the last sample of each of some metrics that a summary tells of."""
+    newest = newest_in(summary, metrics)
+    firsts: dict[int, int] = {}
+    for ids, times in (
+        (summary.numbers[Cell.METRIC], summary.numbers[Cell.FIRST_TIME]),
+        (summary.texts.metrics, summary.texts.first_times),
+    ):
+        for metric, time in zip(ids.tolist(), times.tolist(), strict=True):
+            firsts[metric] = min(time, firsts.get(metric, time))
+    return {metric: (firsts[metric], sample) for metric, sample in newest.items()}
+
+
 def _sides(
     ids: Ints, first_times: Ints, last_times: Ints, start: int, end: int, metrics: Collection[int] | None
 ) -> tuple[Bools, Bools]:

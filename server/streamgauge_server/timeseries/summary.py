@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -84,32 +86,57 @@ def encode_summary(summary: Summary) -> bytes:
 def decode_summaries(stored: Sequence[bytes], metrics: Collection[int] | None = None) -> Summary:
     """Returns the entries of several stored summaries one after the other, of some metrics or all.
 
+    Those that were decoded lately are still known by their bytes: a dashboard asks for the same days again and again.
+    The numbers of a single one are shared with others who asked for it, and cannot be written.
+
     Raises BlockCorrupt.
     """
-    numbers: list[NumberTable] = []
-    texts: list[bytes] = []
-    try:
-        for data in stored:
-            message = block_pb2.Summary.FromString(unseal(data))
-            numbers.append(_numbers(message))
-            if message.texts and (metrics is None or not _disjoint(metrics, message.text_metrics)):
-                texts.append(unsqueeze(message.texts))
-        text = _text_table(texts) if texts else text_table.EMPTY
-    except CONTRADICTIONS as error:
-        raise BlockCorrupt(f"a summary contradicts itself: {error}") from error
-    joined = Summary(number_table.join(numbers), text)
-    return joined if metrics is None else _only(joined, metrics)
+    return _joined([(_small if len(data) <= _SMALL_BYTES else _large)(data) for data in stored], metrics)
 
 
 def decode_summary(data: bytes, metrics: Collection[int] | None = None) -> Summary:
-    """Returns one stored summary, of some metrics or all. Raises BlockCorrupt."""
-    return decode_summaries([data], metrics)
+    """Returns one stored summary, of some metrics or all. It is not kept in mind. Raises BlockCorrupt."""
+    return _joined([_decode(data)], metrics)
 
 
-def _numbers(message: block_pb2.Summary) -> NumberTable:
-    if message.packed_numbers:
-        return unpack_table(message.entries, message.packed_numbers, message.packed_doubles)
-    return _cells(unsqueeze(message.numbers), LINES, message.entries)
+class _Decoded(NamedTuple):
+    """A stored summary whose numbers are read, and whose texts are not."""
+
+    numbers: NumberTable
+    text_metrics: Sequence[int]
+    texts: bytes
+
+
+def _decode(data: bytes) -> _Decoded:
+    try:
+        message = block_pb2.Summary.FromString(unseal(data))
+        if message.packed_numbers:
+            numbers = unpack_table(message.entries, message.packed_numbers, message.packed_doubles)
+        else:
+            numbers = _cells(unsqueeze(message.numbers), LINES, message.entries)
+    except CONTRADICTIONS as error:
+        raise BlockCorrupt(f"a summary contradicts itself: {error}") from error
+    numbers.flags.writeable = False
+    return _Decoded(numbers, list(message.text_metrics), message.texts)
+
+
+_SMALL_BYTES = 1_024
+_small = lru_cache(maxsize=8_192)(_decode)
+"""Most days: 2 kB each of a source with twelve metrics. Content stands for itself, so nothing in it can be stale."""
+_large = lru_cache(maxsize=256)(_decode)
+"""Most days by hours: 40 kB each."""
+
+
+def _joined(decoded: Sequence[_Decoded], metrics: Collection[int] | None) -> Summary:
+    texts = [
+        one.texts for one in decoded if one.texts and (metrics is None or not _disjoint(metrics, one.text_metrics))
+    ]
+    try:
+        text = _text_table([unsqueeze(squeezed) for squeezed in texts]) if texts else text_table.EMPTY
+    except CONTRADICTIONS as error:
+        raise BlockCorrupt(f"a summary contradicts itself: {error}") from error
+    joined = Summary(number_table.join([one.numbers for one in decoded]), text)
+    return joined if metrics is None else _only(joined, metrics)
 
 
 def _disjoint(metrics: Collection[int], others: Iterable[int]) -> bool:

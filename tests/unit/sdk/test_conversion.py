@@ -200,10 +200,13 @@ def test_a_descriptor_is_updated_in_every_field() -> None:
         min_value=0,
         max_value=1.5,
         direction="lower_is_better",
+        sample_retention=timedelta(days=30),
+        summary_retention=timedelta(days=730),
         etag="e",
     )
     message = request.metric_descriptor
-    assert len(request.update_mask.paths) == 13
+    assert len(request.update_mask.paths) == 15
+    assert (message.sample_retention.seconds, message.summary_retention.seconds) == (30 * 86_400, 730 * 86_400)
     assert (message.value_type, message.min_value, message.max_value, message.direction) == (5, 0.0, 1.5, 2)
     assert (message.etag, request.allow_missing) == ("e", False)
     assert (message.kind, message.window_aggregate, message.summary_aggregate, message.part_combination) == (2, 8, 4, 1)
@@ -221,6 +224,14 @@ def test_bounds_and_direction_are_kept_unless_they_are_named_and_none_takes_them
     request = update_descriptor(min_value=KEEP, max_value=None, direction=None, unit=None)
     assert list(request.update_mask.paths) == ["max_value", "direction"]
     assert request.metric_descriptor == common_pb2.MetricDescriptor(name="metricDescriptors/sources/x")
+
+
+def test_a_limit_of_retention_is_a_timedelta_and_none_takes_it_away() -> None:
+    request = update_descriptor(sample_retention=None, summary_retention=KEEP)
+    assert list(request.update_mask.paths) == ["sample_retention"]
+    assert not request.metric_descriptor.HasField("sample_retention")
+    with pytest.raises(TypeError, match="sample_retention must be a timedelta"):
+        update_descriptor(sample_retention=30)
 
 
 def test_a_field_that_a_descriptor_does_not_have_is_refused() -> None:

@@ -247,8 +247,8 @@ def test_without_pandas_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
 def test_the_sdk_imports_neither_pandas_nor_numpy_nor_the_server() -> None:
     program = (
-        "import sys, streamgauge, streamgauge.testing; "
-        "print(sorted({'pandas', 'numpy', 'streamgauge_server', 'click', 'pytest'} & set(sys.modules)))"
+        "import sys, streamgauge, streamgauge.files, streamgauge.testing; "
+        "print(sorted({'pandas', 'numpy', 'pyarrow', 'streamgauge_server', 'click', 'pytest'} & set(sys.modules)))"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"

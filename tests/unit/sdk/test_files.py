@@ -7,6 +7,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -65,7 +66,8 @@ def lines(text: str) -> Iterator[str]:
     return iter(io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8", newline=""))
 
 
-Write, Read = Callable[[Iterable[Run]], str], Callable[[Iterable[str], int], Iterator[Run]]
+Write: TypeAlias = Callable[[Iterable[Run]], str]
+Read: TypeAlias = Callable[[Iterable[str], int], Iterator[Run]]
 BOTH: list[tuple[Write, Read]] = [(csv_text, texts.read_csv), (json_text, texts.read_json_lines)]
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from streamgauge_server.model.entities import MetricDescriptor
+from streamgauge_server.model.retention import EVERYTHING
 from streamgauge_server.model.values import (
     Aggregate,
     MetricKind,
@@ -19,6 +20,7 @@ from streamgauge_server.model.values import (
     convert_lossless,
     type_of,
 )
+from streamgauge_server.services.descriptors import Ages
 from streamgauge_server.services.frame_input import ColumnInput, FrameInput, typed_columns
 from streamgauge_server.services.write_checks import Refusals
 from streamgauge_server.timeseries.frame import DTYPES
@@ -63,7 +65,7 @@ def typed(
     count = len(values) if rows is None else rows[-1] + 1
     frame = FrameInput("sources/a", "", None, np.arange(count, dtype=np.uint64), [column])
     refusals = Refusals()
-    columns = typed_columns(0, frame, {"m": descriptor}, refusals)
+    columns = typed_columns(0, frame, {"m": descriptor}, refusals, Ages(EVERYTHING, 0))
     if columns is None:
         return None, refusals
     built = columns.get(7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -47,6 +48,7 @@ def get(session: Session, metric: str) -> None:
         "streamgauge descriptors declare assets/rowCount --type number --min 0 --direction higher --unit rows",
         "streamgauge descriptors declare assets/status --type string --description 'open or closed'",
         "streamgauge descriptors declare assets/rowCount --type any",
+        "streamgauge descriptors declare sources/load --type double --keep-samples 30 --keep-summaries 730",
     )
 )
 @click.argument("metric", metavar="SUBJECTS/METRIC")
@@ -54,11 +56,22 @@ def get(session: Session, metric: str) -> None:
 @click.option("--min", "min_value", type=float, metavar="NUMBER", help="The smallest number that may be written.")
 @click.option("--max", "max_value", type=float, metavar="NUMBER", help="The largest number that may be written.")
 @click.option("--direction", type=click.Choice(list(_DIRECTIONS)), help="Which is better.")
+@click.option("--keep-samples", type=click.IntRange(1), metavar="DAYS", help="After this many days samples go.")
+@click.option("--keep-summaries", type=click.IntRange(1), metavar="DAYS", help="After this many summaries go too.")
 @click.option("--unit", help="The unit in words.")
 @click.option("--display-name", help="Its name for people.")
 @click.option("--description", help="What it is.")
 @server_command
-def declare(session: Session, /, metric: str, direction: str | None, value_type: str, **given: Any) -> None:
+def declare(
+    session: Session,
+    /,
+    metric: str,
+    direction: str | None,
+    value_type: str,
+    keep_samples: int | None,
+    keep_summaries: int | None,
+    **given: Any,
+) -> None:
     """Say what a metric is, whether or not it was written before.
 
     What is written to a declared metric of assets must be of its type, and is not guessed any more. What is not given
@@ -69,6 +82,9 @@ def declare(session: Session, /, metric: str, direction: str | None, value_type:
     changes |= {field: value for field, value in given.items() if value is not None}
     if direction is not None:
         changes["direction"] = _DIRECTIONS[direction]
+    for field, days in (("sample_retention", keep_samples), ("summary_retention", keep_summaries)):
+        if days is not None:
+            changes[field] = timedelta(days=days)
     with session.client() as client:
         declared = client.metrics.descriptors.declare(name, value_type, subject_kind=kind, **changes)
     session.show(answers.of_descriptor(declared))
