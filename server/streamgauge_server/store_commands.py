@@ -19,7 +19,7 @@ from streamgauge_server.cli_options import (
     tenant_option,
     with_store,
 )
-from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_SECOND, SystemClock, isoformat
+from streamgauge_server.model.clock import MICROS_PER_DAY, SystemClock, isoformat
 from streamgauge_server.startup import StartError
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def compact(config_file: Path | None, assignments: Sequence[str], until_done: bo
     """
 
     async def work(store: Store) -> Compacted:
-        compactor = Compactor(store, SystemClock(), horizon=int(settings.watch_horizon_seconds * MICROS_PER_SECOND))
+        compactor = Compactor(store, SystemClock(), horizon=settings.watch_horizon)
         total = Compacted()
         looked_at = await compactor.discover()
         due = (await store.compactions.queue()).days
@@ -228,7 +228,7 @@ def retention(config_file: Path | None, assignments: Sequence[str], tenant: str,
     from streamgauge_server.services.retention import RetentionService
 
     settings = load_settings(config_file, assignments, **flags).model_copy(update={"migrate": "never"})
-    horizon = int(settings.watch_horizon_seconds * MICROS_PER_SECOND)
+    horizon = settings.watch_horizon
     applied = with_store(settings, work)
     click.echo(f"{'what would go':<20}" if dry_run else f"{'what went':<20}", nl=False)
     click.echo(f"{'samples':>14}{'summary hours':>15}{'subjects':>10}{'days':>10}{'bytes freed':>14}")

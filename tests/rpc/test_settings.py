@@ -98,7 +98,12 @@ def test_every_setting_can_be_set_by_its_variable(name: str, monkeypatch: pytest
 def _another(kind: str, default: Any, name: str) -> Any:
     if " | " in kind:
         return next(word for word in kind.split(" | ") if word != default)
-    by_name = {"listen": "127.0.0.1:7", "database": "sqlite:///other.db", "clusters": "a=http://f:81; b=https://g/x"}
+    by_name = {
+        "listen": "127.0.0.1:7",
+        "database": "sqlite:///other.db",
+        "clusters": "a=http://f:81; b=https://g/x",
+        "compaction.share": 0.5,
+    }
     by_kind = {"integer": 7, "number": 7.5, "boolean": not default, "text": "x", "path": "p", "list of texts": "a, b"}
     return by_name.get(name) or ("/x" if name.endswith(".prefix") else by_kind[kind])
 
