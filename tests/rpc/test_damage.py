@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 from streamgauge.v1 import asset_metric_service_pb2, common_pb2, metrics_service_pb2
 from streamgauge_server.storage import tables
 
@@ -73,7 +73,7 @@ async def flip(stubs: Stubs, table: str, columns: str, *, subject: str = "a", da
 
     def work(connection: Connection) -> int:
         ids = select(tables.subjects.c.id).where(tables.subjects.c.name == subject)
-        where = [stored.c.subject_id.in_(ids)] if "subject_id" in stored.c else []
+        where: list[ColumnElement[bool]] = [stored.c.subject_id.in_(ids)] if "subject_id" in stored.c else []
         if day is not None:
             where.append(stored.c.day == day // DAY)
         rows = connection.execute(select(stored).where(*where)).all()
@@ -190,10 +190,10 @@ async def test_source_metrics_and_times_of_values(stubs: Stubs) -> None:
     answer, damage = await told(stubs.sources.GetSourceMetrics(request))
     assert series_of(answer)["lag"][-6] == 1.5
     assert len(damage) == 1
-    request = query(
+    times = query(
         metrics=["connector_status"], start=YESTERDAY, end=TODAY, window=ONE_DAY, aggregates=["TIME_IN_VALUE"]
     )
-    _, damage = await told(stubs.metrics.QueryMetrics(request))
+    _, damage = await told(stubs.metrics.QueryMetrics(times))
     assert len(damage) == 1
 
 
