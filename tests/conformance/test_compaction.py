@@ -228,16 +228,16 @@ async def test_a_correction_between_reading_and_storing_is_not_undone(
     assert len(samples) == 50
 
 
-async def test_blocks_that_lost_samples_to_retention_are_left_alone(
+async def test_blocks_that_lost_samples_to_retention_are_left_alone_and_stand_between_no_others(
     observer: Observer, store: Store, clock: FixedClock
 ) -> None:
     subject = await observer.subject()
     await write_many(observer, subject, MINUTES[:10])
-    reduced = update(tables.blocks).where(tables.blocks.c.seq == 5).values(reduced=True)
+    reduced = update(tables.blocks).where(tables.blocks.c.seq == 5).values(reduced=True, rows=0, data=b"")
     await store._database.write(lambda connection: connection.execute(reduced))
     clock.micros = CLOSED
     await compact(store, clock)
-    assert [(block.seq, block.rows) for block in await blocks_of(store, subject)] == [(4, 4), (5, 1), (10, 5)]
+    assert [(block.seq, block.rows) for block in await blocks_of(store, subject)] == [(5, 0), (10, 9)]
 
 
 async def test_a_damaged_block_stays_and_those_around_it_are_folded(

@@ -467,3 +467,36 @@ class TestBrokenStreams:
         found = await counts(stubs)
         assert found["sources/a", "x"] == found["sources/a", "y"]
         assert not [task for task in asyncio.all_tasks() if "ImportSession" in repr(task.get_coro())], "nothing leaks"
+
+
+async def days_stored(stubs: Stubs) -> list[tuple[int, int]]:
+    """Day and rows of every block."""
+    assert stubs.app is not None
+    store: Any = stubs.app.store
+    rows = await store._database.read(
+        lambda connection: connection.exec_driver_sql("SELECT day, rows FROM blocks").all()
+    )
+    return sorted(tuple(row) for row in rows)
+
+
+async def test_a_day_that_is_over_becomes_one_block_however_it_is_cut(stubs: Stubs) -> None:
+    today = NOW // DAY
+    begin = (today - 3) * DAY
+
+    def hours(first: int, last: int) -> common_pb2.Frame:
+        return frame([begin + hour * HOUR for hour in range(first, last)], column("n", range(first, last)))
+
+    answer = await load(stubs, batch(hours(0, 7), hours(7, 30)), batch(hours(30, 31)), batch(hours(31, 48)))
+    assert (answer.accepted_frame_count, answer.accepted_sample_count) == (4, 48)
+    assert await days_stored(stubs) == [(today - 3, 24), (today - 2, 24)]
+
+
+async def test_a_stream_that_pauses_does_not_hold_back_what_it_has_sent(stubs: Stubs) -> None:
+    call: Any = stubs.metrics.ImportMetrics()
+    await call.write(batch(frame([NOW - 2 * DAY], column("n", [5]))))
+    async with asyncio.timeout(30):
+        while not await days_stored(stubs):
+            await counts(stubs, "sources/a")
+    assert await latest(stubs) == {"n": 5}
+    await call.done_writing()
+    assert (await call).accepted_frame_count == 1

@@ -2,7 +2,7 @@
 
 An answer is never an error because something stored is damaged, and never silent about it. The trailer comes once for
 each block that could not be read, as a URL would have it: the subject, then `part`, `day` and `seq`, and `what` of the
-block is damaged. Beyond MAX_TOLD the last one is `more=` and how many there are besides.
+block is damaged. Beyond MAX_TOLD, or MAX_BYTES, the last one is `more=` and how many there are besides.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from streamgauge_server.storage.damage_log import NamedDamage
 
 KEY = "streamgauge-damaged"
 MAX_TOLD = 20
+MAX_BYTES = 4_000
 """Trailers that one answer has at most: clients accept 8 kB of them by default."""
 MAX_KEPT = 10_000
 _MAX_NAME = 120
+_OVERHEAD = 32
+"""Bytes that HTTP/2 counts beside each key and value."""
 
 
 def tell(damage: NamedDamage) -> None:
@@ -34,7 +37,14 @@ def trailers(call: Call) -> list[tuple[str, str]]:
     """Returns the trailers of a call."""
     if not call.damage:
         return []
-    told = [(KEY, _text(damage)) for damage in list(call.damage)[:MAX_TOLD]]
+    told: list[tuple[str, str]] = []
+    room = MAX_BYTES
+    for damage in list(call.damage)[:MAX_TOLD]:
+        text = _text(damage)
+        room -= len(KEY) + len(text) + _OVERHEAD
+        if room < 0:
+            break
+        told.append((KEY, text))
     if more := len(call.damage) - len(told):
         told.append((KEY, f"more={more}"))
     return told

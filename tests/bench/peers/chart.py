@@ -21,14 +21,24 @@ _SHOWN = [name for name in TITLES if name != "streamgauge_postgresql"]
 def figures(found: Findings) -> dict[str, dict[str, float]]:
     """Returns the numbers of the chart: by the title of a panel, by system."""
     panels: Mapping[str, Callable[[str], float]] = {
-        "Bulk import\nmillion samples a second, durable (more is better)": lambda n: (
+        "Bulk import\nmillion samples a second, durable (more is better; log scale)": lambda n: (
             median(found.day.durable_rates[n]) / 1e6
         ),
-        "24 h by hour, one source\nmilliseconds (less is better)": lambda n: median(found.range_24h[n]) * 1e3,
-        "1 year by day, one source\nmilliseconds (less is better)": lambda n: median(found.range_1y[n]) * 1e3,
-        "Latest values of 1,000 sources\nmilliseconds (less is better)": lambda n: median(found.latest_1000[n]) * 1e3,
-        "On disk, a day every 15 s\nbytes a sample (less is better)": lambda n: found.bytes_per_sample(found.day, n),
-        "On disk, a year every 60 s\nbytes a sample (less is better)": lambda n: found.bytes_per_sample(found.year, n),
+        "24 h by hour, one source\nmilliseconds (less is better; log scale)": lambda n: (
+            median(found.range_24h[n]) * 1e3
+        ),
+        "1 year by day, one source\nmilliseconds (less is better; log scale)": lambda n: (
+            median(found.range_1y[n]) * 1e3
+        ),
+        "Latest values of 1,000 sources\nmilliseconds (less is better; log scale)": lambda n: (
+            median(found.latest_1000[n]) * 1e3
+        ),
+        "On disk, a day every 15 s\nbytes a sample (less is better; log scale)": lambda n: found.bytes_per_sample(
+            found.day, n
+        ),
+        "On disk, a year every 60 s\nbytes a sample (less is better; log scale)": lambda n: found.bytes_per_sample(
+            found.year, n
+        ),
     }
     return {title: {TITLES[name]: float(f"{of(name):.4g}") for name in _SHOWN} for title, of in panels.items()}
 

@@ -39,6 +39,8 @@ ATTEMPTS = 2
 """How often a transaction is tried while another process holds the database, or when its file was replaced."""
 
 _BEGIN = "streamgauge_begin"
+_PAGE_BYTES = 2_048
+"""Of stores that are created. A block of a day fills pages of its own: the larger they are, the more stays empty."""
 
 
 def connect(url: StoreUrl, *, create: bool = False) -> sqlite3.Connection:
@@ -53,6 +55,7 @@ def connect(url: StoreUrl, *, create: bool = False) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         if not url.in_memory:
+            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
     except BaseException:
