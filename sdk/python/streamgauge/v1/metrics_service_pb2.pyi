@@ -436,7 +436,7 @@ class RetentionCount(_message.Message):
     subject_kind: _common_pb2.SubjectKind.ValueType
     """The kind of the subjects."""
     sample_count: _builtins.int
-    """How many samples lose their own value and time and live on in summaries."""
+    """How many samples lose their own value and time. They live on in summaries, unless these go too."""
     summary_count: _builtins.int
     """How many hours of metrics go with their summaries."""
     subject_count: _builtins.int

@@ -108,7 +108,7 @@ class MetricsServiceServicer(object):
     def ImportMetrics(self, request_iterator, context):
         """Writes frames in column form, as many messages as needed. OK means that every accepted frame is durable. A frame is
         stored whole or not at all; frames of a stream that breaks off may have been stored, and sending them again
-        changes nothing.
+        changes nothing. Frames of days that are over may be held for a second, to become one block of each day.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

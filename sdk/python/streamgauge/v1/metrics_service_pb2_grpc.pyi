@@ -44,7 +44,7 @@ class MetricsServiceStub:
     ImportMetrics: _grpc.StreamUnaryMultiCallable[_metrics_service_pb2.ImportMetricsRequest, _metrics_service_pb2.ImportMetricsResponse]
     """Writes frames in column form, as many messages as needed. OK means that every accepted frame is durable. A frame is
     stored whole or not at all; frames of a stream that breaks off may have been stored, and sending them again
-    changes nothing.
+    changes nothing. Frames of days that are over may be held for a second, to become one block of each day.
     """
     ExportMetrics: _grpc.UnaryStreamMultiCallable[_metrics_service_pb2.ExportMetricsRequest, _metrics_service_pb2.ExportMetricsResponse]
     """Streams the samples of subjects in column form, a day of a subject at a time: what `ImportMetrics` takes, with every
@@ -92,7 +92,7 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     ImportMetrics: _aio.StreamUnaryMultiCallable[_metrics_service_pb2.ImportMetricsRequest, _metrics_service_pb2.ImportMetricsResponse]  # type: ignore[assignment]
     """Writes frames in column form, as many messages as needed. OK means that every accepted frame is durable. A frame is
     stored whole or not at all; frames of a stream that breaks off may have been stored, and sending them again
-    changes nothing.
+    changes nothing. Frames of days that are over may be held for a second, to become one block of each day.
     """
     ExportMetrics: _aio.UnaryStreamMultiCallable[_metrics_service_pb2.ExportMetricsRequest, _metrics_service_pb2.ExportMetricsResponse]  # type: ignore[assignment]
     """Streams the samples of subjects in column form, a day of a subject at a time: what `ImportMetrics` takes, with every
@@ -149,7 +149,7 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_metrics_service_pb2.ImportMetricsResponse, _abc.Awaitable[_metrics_service_pb2.ImportMetricsResponse]]:
         """Writes frames in column form, as many messages as needed. OK means that every accepted frame is durable. A frame is
         stored whole or not at all; frames of a stream that breaks off may have been stored, and sending them again
-        changes nothing.
+        changes nothing. Frames of days that are over may be held for a second, to become one block of each day.
         """
 
     @_abc_1.abstractmethod
