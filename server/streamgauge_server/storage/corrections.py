@@ -14,6 +14,7 @@ from streamgauge_server.model.errors import Reason, Violation, invalid
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.storage import correction_statements as statements
 from streamgauge_server.storage.damage_log import Damage, DamageLog, of_samples
+from streamgauge_server.storage.damaged_summaries import forget
 from streamgauge_server.storage.database import Database, DayBlockTuple, SubjectDay
 from streamgauge_server.storage.day_rounds import load_days
 from streamgauge_server.storage.latest_restoration import Loss, LossRange, restore_latest
@@ -46,7 +47,7 @@ class _Deletion:
 class _Tally:
     """What goes of a subject: how many values that stood, and the metrics of which any sample goes.
 
-    With `any_metric` a damaged block goes, which may have held any. `damage` is what was met on the way.
+    With `any_metric` a damaged block is concerned, which may have held any. `damage` is what was met on the way.
     """
 
     values: Counter[int] = field(default_factory=Counter)
@@ -81,8 +82,8 @@ class Corrections:
         changes nothing.
 
         It takes about as long as reading and writing the days that hold the samples, and reads a few MiB of them at a
-        time, or one day. Damaged blocks go if all that they can hold does, and stay otherwise; their values are not
-        counted.
+        time, or one day. Damaged blocks go if all that they can hold does; of others their summaries lose what
+        is deleted. Their values are not counted.
 
         Raises:
             SubjectGone: the subject does not exist.
@@ -189,10 +190,12 @@ class Corrections:
                 tally = tallies[subject_id]
                 tally.values.update(correction.values)
                 tally.metrics |= correction.metrics
-                tally.any_metric |= not set(correction.damaged).isdisjoint(correction.removed)
+                tally.any_metric |= bool(correction.stay) or not set(correction.damaged).isdisjoint(correction.removed)
                 tally.damage += of_samples(subject_id, day, correction.damaged)
             if not dry:
                 _store(connection, corrections)
+                stay = {subject_day: correction.stay for subject_day, correction in corrections.items()}
+                forget(connection, stay, deletion.start, deletion.end, deletion.metrics)
         return tallies
 
 

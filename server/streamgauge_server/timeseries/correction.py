@@ -34,7 +34,7 @@ class DayCorrection:
 
     `values` counts by metric the samples that stood and go. `metrics` are those of which any sample goes, also one that
     another had replaced. `rewritten` are blocks by seq; those of which nothing is left are `removed`. What `damaged`
-    blocks hold is not known: they are left out, or removed as a whole.
+    blocks hold is not known: they are left out, or removed as a whole. Of those that `stay` samples should have gone.
     """
 
     values: dict[int, int]
@@ -42,6 +42,7 @@ class DayCorrection:
     rewritten: dict[int, Block]
     removed: list[int]
     damaged: list[int] = field(default_factory=list)
+    stay: list[int] = field(default_factory=list)
 
 
 def correct(blocks: Sequence[DayBlock], start: int, end: int, metrics: Collection[int] | None) -> DayCorrection:
@@ -56,10 +57,10 @@ def correct(blocks: Sequence[DayBlock], start: int, end: int, metrics: Collectio
     correction = _correct([block for block in blocks if block.seq in intact], start, end, metrics)
     for block in blocks:
         if block.seq in damaged:
-            whole = block.chosen and metrics is None and start <= block.first_time and block.last_time < end
-            if whole:
-                correction.removed.append(block.seq)
             correction.damaged.append(block.seq)
+            if block.chosen:
+                whole = metrics is None and start <= block.first_time and block.last_time < end
+                (correction.removed if whole else correction.stay).append(block.seq)
     return correction
 
 
