@@ -66,4 +66,6 @@ class Window:
     def bounds(self, start: int, end: int) -> list[int]:
         """Returns the n + 1 bounds of the n windows that the range [start, end) touches, in microseconds."""
         first, last = self.index(start), self.index(end - 1)
+        if self.unit != WindowUnit.MONTH:
+            return list(range(self.start(first), self.start(last + 1) + 1, _FIXED[self.unit] * self.count))
         return [self.start(i) for i in range(first, last + 2)]

@@ -122,9 +122,8 @@ class Violations:
 
 def timestamp(time: int) -> Timestamp:
     """Returns microseconds as a timestamp."""
-    message = Timestamp()
-    fill_timestamp(message, time)
-    return message
+    seconds, rest = _seconds(time)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
 def value_message(value: Scalar) -> common_pb2.Value:
@@ -299,9 +298,13 @@ def fill_value(message: common_pb2.Value, value: Scalar) -> None:
 
 def fill_timestamp(message: Timestamp, time: int) -> None:
     """Fills a timestamp with microseconds."""
-    # Windows may end after the last moment that there is: it stands for them.
-    message.seconds, rest = divmod(min(time, MAX_MICROS - 1), MICROS_PER_SECOND)
+    message.seconds, rest = _seconds(time)
     message.nanos = rest * 1000
+
+
+def _seconds(time: int) -> tuple[int, int]:
+    # Windows may end after the last moment that there is: it stands for them.
+    return divmod(time if time < MAX_MICROS else MAX_MICROS - 1, MICROS_PER_SECOND)
 
 
 def fill_duration(message: Duration, micros: int) -> None:
