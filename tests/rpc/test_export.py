@@ -114,6 +114,19 @@ async def test_samples_of_different_start_times_are_in_frames_of_their_own(stubs
     ]
 
 
+async def test_columns_come_by_name_whatever_their_metrics_ids_and_start_times(stubs: Stubs) -> None:
+    await stubs.metrics.WriteMetrics(write(row({"d": 1, "b": 1}, at=NOW, start=NOW - HOUR)))
+    await stubs.metrics.WriteMetrics(write(row({"c": 1}, at=NOW, start=NOW - DAY), row({"c": 1, "a": 1}, at=NOW + 1)))
+    await stubs.metrics.WriteMetrics(write(row({"a": 1}, at=NOW, start=NOW - HOUR)))
+    await stubs.metrics.WriteMetrics(write(row({"e": 1, "d": 1, "b": 1}, at=NOW + 1)))
+    found = await frames_of(stubs, asked("sources/a"))
+    assert sorted([held.metric for held in one.columns] for one in found) == [
+        ["a", "b", "c", "d", "e"],
+        ["a", "b", "d"],
+        ["c"],
+    ]
+
+
 async def test_a_metric_of_several_types_has_a_frame_for_each_further_type(stubs: Stubs) -> None:
     await stubs.assets.CreateAsset(
         asset_metric_service_pb2.CreateAssetRequest(asset=asset_metric_service_pb2.Asset(urn=URN))

@@ -10,7 +10,7 @@ from streamgauge_server.timeseries.frame import Column, Frame, Ints, merge, take
 def split_starts(frame: Frame) -> list[tuple[int, Frame]]:
     """Returns the samples of a frame by their start times, which rise; UNKNOWN_START comes first.
 
-    Each part holds every sample with its start time, and no row without a sample.
+    Each part holds every sample with its start time, no row without a sample, and its columns in the frame's order.
     """
     frame = only_sampled(frame)
     if not len(frame.times):
@@ -31,7 +31,12 @@ def split_starts(frame: Frame) -> list[tuple[int, Frame]]:
             part = only_sampled(take(alike, rows))
             if len(part.times):
                 parts.setdefault(int(part.starts[0]), []).append(part)
-    return [(start, merge(parts[start])) for start in sorted(parts)]
+    return [(start, _in_order(merge(parts[start]), frame)) for start in sorted(parts)]
+
+
+def _in_order(part: Frame, whole: Frame) -> Frame:
+    columns = {metric: part.columns[metric] for metric in whole.columns if metric in part.columns}
+    return Frame(part.times, part.starts, columns)
 
 
 def only_sampled(frame: Frame) -> Frame:
