@@ -93,9 +93,9 @@ def main() -> None:
     print(f"\nnoise of the machine: {noise}\n{time.monotonic() - started:.0f} s in all")
     write_json(found, ROOT / "build" / "bench.json")
     if arguments.chart:
-        from tests.bench.peers.chart import draw
+        from tests.bench.peers.chart import draw, figures
 
-        draw(findings, arguments.chart)
+        draw(figures(findings), arguments.chart)
 
 
 def _day(

@@ -43,9 +43,8 @@ def figures(found: Findings) -> dict[str, dict[str, float]]:
     return {title: {TITLES[name]: float(f"{of(name):.4g}") for name in _SHOWN} for title, of in panels.items()}
 
 
-def draw(found: Findings, path: Path) -> None:
-    """Writes the chart, and beside it its numbers."""
-    panels = figures(found)
+def draw(panels: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Writes the chart of `figures`, and beside it its numbers."""
     path.with_suffix(".json").write_text(json.dumps(panels, indent=2) + "\n")
     mpl.use("Agg")
     with plt.rc_context(STYLE):
