@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,10 @@ def test_a_goal_is_a_bound_from_below_or_from_above(goal: Goal | None, verdict: 
 
 def test_the_file_is_a_list_of_entries_with_the_agreed_keys(tmp_path: Path) -> None:
     path = tmp_path / "build" / "bench.json"
-    report.write_json([measurement(Goal(0.6, at_least=True)), measurement()], path)
-    with_goal, without = json.loads(path.read_text())
+    other = replace(measurement(), name="c_vs_d")
+    report.write_json([measurement(), other], path)
+    report.write_json([measurement(Goal(0.6, at_least=True))], path)  # an entry replaces the older one of its name
+    with_goal, without = sorted(json.loads(path.read_text()), key=lambda entry: str(entry["name"]))
     assert with_goal == {
         "name": "a_vs_b",
         "value": 300,
@@ -64,7 +67,7 @@ def test_the_file_is_a_list_of_entries_with_the_agreed_keys(tmp_path: Path) -> N
         "rounds": 3,
         "spread": [0.5, 0.75],
     }
-    assert without == with_goal | {"goal": None}
+    assert without == with_goal | {"name": "c_vs_d", "goal": None}
 
 
 def test_the_table_has_a_line_for_each_measurement_and_says_whether_its_goal_is_met() -> None:
