@@ -7,6 +7,7 @@ FLOOR  := build/floor
 DESCRIPTOR := server/streamgauge_server/gateway/streamgauge.binpb
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
+SHARED := -n auto --maxprocesses 4 --dist loadfile
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -41,7 +42,7 @@ run: $(READY) ## Run a server with recorded data to try
 
 .PHONY: test
 test: $(READY) ## Run all tests, on up to four cores
-	@$(PYTEST) -n auto --maxprocesses 4 --dist loadfile
+	@$(PYTEST) $(SHARED)
 
 .PHONY: check
 check: lint contract types imports gen-check test-floor ## Run what CI runs beside make test
@@ -87,7 +88,7 @@ gen-check: $(GEN)/.ready ## Check that the generated code is what the protos gen
 # forks while asyncio is in gRPC needs grpcio 1.80.
 .PHONY: test-floor
 test-floor: $(FLOOR)/.ready ## Run the tests of the SDK at the lowest versions that pyproject.toml allows
-	$(FLOOR)/bin/python -m pytest -p no:cacheprovider tests/sdk tests/cli tests/unit/sdk \
+	$(FLOOR)/bin/python -m pytest $(SHARED) -p no:cacheprovider tests/sdk tests/cli tests/unit/sdk \
 		--deselect tests/sdk/test_processes.py::test_a_child_forked_amid_asyncio_calls_is_told_and_can_use_the_sync_client
 
 ##@ Beyond make check
