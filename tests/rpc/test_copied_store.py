@@ -126,11 +126,15 @@ async def test_a_store_with_everything_is_copied_to_the_other_engine_and_back(
         # What was acknowledged under a request id is known, and a cursor of the other store is not taken for one's own.
         known = write(row({"byteTotal": 2**62, "lag": -0.0, "connector_status": "ü"}, part="task=0"), request_id="r-1")
         assert (await copy.metrics.WriteMetrics(known)).accepted_count == 1
-        with refused(StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_MISMATCH"):
-            await copy.metrics.WatchMetrics(
-                metrics_service_pb2.WatchMetricsRequest(subjects=["sources/a"], cursor=cursor)
-            ).read()
+        watched = metrics_service_pb2.WatchMetricsRequest(subjects=["sources/new"], cursor=cursor)
+        with refused(StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED") as refusal:
+            await copy.metrics.WatchMetrics(watched).read()
         await copy.metrics.WriteMetrics(write(row({"byteTotal": 1}, subject="sources/new")))
+        watched.cursor = refusal.metadata["oldest_cursor"]
+        watching = copy.metrics.WatchMetrics(watched)
+        told = await anext(frame async for message in watching for frame in message.frames)
+        assert told.columns[0].metric == "byteTotal"
+        watching.cancel()
         assert copy.app is not None
         await copy.app.stop(0)
     pg_cluster.drop_database(postgresql)

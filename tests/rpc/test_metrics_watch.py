@@ -177,12 +177,15 @@ async def test_bad_requests_are_refused(stubs: Stubs) -> None:
         await stubs.metrics.WatchMetrics(pb.WatchMetricsRequest(subject_kinds=[SOURCE], cursor="!")).read()
 
 
-async def test_a_cursor_of_another_store_is_refused(start: Start) -> None:
+async def test_a_cursor_of_another_store_is_told_the_oldest_one(start: Start) -> None:
     async with watch(await start()) as seen:
         cursor = seen.cursor
     other = await start()
-    with invalid("PAGE_TOKEN_MISMATCH"):
+    await put(other, {"x": 1})
+    with refused(StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED") as refusal:
         await other.metrics.WatchMetrics(pb.WatchMetricsRequest(subject_kinds=[SOURCE], cursor=cursor)).read()
+    async with watch(other, cursor=refusal.metadata["oldest_cursor"]) as seen:
+        assert await seen.next() == [("a", "x", 1)]
 
 
 async def test_a_cursor_before_what_was_folded_is_told_the_oldest_one(stubs: Stubs) -> None:

@@ -11,6 +11,7 @@ from streamgauge import (
     AsyncMetricsExport,
     AsyncMetricsWatch,
     Client,
+    CursorExpiredError,
     Frame,
     InvalidArgumentError,
     Observation,
@@ -122,3 +123,18 @@ def test_a_watch_outlives_its_server(tmp_path: Path, free_port: int) -> None:
             client.metrics.write([Observation("sources/a", {"x": 2}, time=T0)])
             assert list(next(watch).columns["x"].values) == [2]
             watch.close()
+
+
+def test_a_watch_that_comes_to_another_store_says_so_and_from_where_to_go_on(free_port: int) -> None:
+    place = {"database": "sqlite://", "listen": f"127.0.0.1:{free_port}"}
+    with Client(place["listen"]) as client:
+        with testing.server(**place):
+            watch = client.metrics.watch(["sources/a"])
+            next(watch.messages())
+        with testing.server(**place):
+            client.metrics.write([Observation("sources/a", {"x": 1}, time=T0)])
+            with pytest.raises(CursorExpiredError, match="another store") as expired:
+                next(watch)
+            anew = client.metrics.watch(["sources/a"], cursor=expired.value.metadata["oldest_cursor"])
+            assert list(next(anew).columns["x"].values) == [1]
+            anew.close()

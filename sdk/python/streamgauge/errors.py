@@ -259,7 +259,10 @@ class WriteConflictError(AbortedError, reason=Reason.WRITE_CONFLICT):
 
 
 class CursorExpiredError(OutOfRangeError, reason=Reason.CURSOR_EXPIRED):
-    """The changes after this cursor are not kept any more: watch anew, from the present state on."""
+    """The changes after this cursor are not kept any more, or the cursor is one of another store (a copy is one).
+
+    Read the present state, and watch from `metadata["oldest_cursor"]` on.
+    """
 
 
 class RateLimitedError(ResourceExhaustedError, reason=Reason.RATE_LIMITED):

@@ -269,9 +269,10 @@ class Metrics:
 
         It begins now, or after a `cursor` of before. The subjects need not exist yet. When the connection breaks it
         connects again and goes on, for ever or, with `give_up_after`, until the server was away for so long
-        (UnavailableError). CursorExpiredError when the cursor is older than what is told one by one. SlowConsumerError
-        when the frames are not taken as fast as they are written: a new watch may go on from `cursor`. `heartbeat` is
-        how long a silence may last.
+        (UnavailableError). CursorExpiredError when the cursor is older than what is told one by one, or one of another
+        store, such as the one that this is a copy of: export, and watch from the error's `oldest_cursor`.
+        SlowConsumerError when the frames are not taken as fast as they are written: a new watch may go on from
+        `cursor`. `heartbeat` is how long a silence may last.
 
         Example:
             >>> with client.metrics.watch(["sources/orders"]) as watch:

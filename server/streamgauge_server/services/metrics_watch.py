@@ -56,6 +56,7 @@ class _Watch:
     tenant: str
     metrics: frozenset[str]
     digest: bytes
+    store_id: str
     silence: float
     """How long it may be silent, in seconds."""
     position: LogPosition
@@ -71,7 +72,7 @@ class _Watch:
 
     def cursor_at(self, place: LogPosition) -> str:
         """Returns the cursor behind a place of the log."""
-        return token_for(self.digest, (str(place.position), str(place.seq)))
+        return token_for(self.digest, (self.store_id, str(place.position), str(place.seq)))
 
     def part(self, frames: Sequence[FrameOutput]) -> WatchPart:
         """Returns a message with frames."""
@@ -94,11 +95,14 @@ class _Watch:
         self.due = asyncio.get_running_loop().time() + self.silence
 
 
-def _expired(oldest: str) -> DomainError:
+_FOLDED = "what was written after this cursor cannot be told one by one any more"
+_OTHER_STORE = "this cursor is one of another store, which this one may be a copy of"
+
+
+def _expired(why: str, oldest: str) -> DomainError:
     return DomainError(
         Reason.CURSOR_EXPIRED,
-        "what was written after this cursor cannot be told one by one any more: export it, and watch from the oldest "
-        "cursor on",
+        f"{why}: export what is stored, and watch from the oldest cursor on",
         metadata={"oldest_cursor": oldest},
     )
 
@@ -128,8 +132,8 @@ class MetricsWatch:
         wrong.
 
         Raises:
-            DomainError: SCOPE_MISSING, INVALID_FIELD, PAGE_TOKEN_MISMATCH for a damaged cursor, CURSOR_EXPIRED,
-                SLOW_CONSUMER, STORE_UNAVAILABLE.
+            DomainError: SCOPE_MISSING, INVALID_FIELD, PAGE_TOKEN_MISMATCH for a damaged cursor, CURSOR_EXPIRED
+                (also for a cursor of another store), SLOW_CONSUMER, STORE_UNAVAILABLE.
         """
         names = {name for subject in asked.subjects if (name := parse_subject(subject)) is not None}
         for kind in {name.kind for name in names} | set(asked.kinds):
@@ -145,7 +149,7 @@ class MetricsWatch:
             async for part in self._follow(watch, watcher):
                 yield part
         except LogExpired as expired:
-            raise _expired(watch.cursor_at(expired.oldest)) from expired
+            raise _expired(_FOLDED, watch.cursor_at(expired.oldest)) from expired
         except SlowWatcher as slow:
             raise DomainError(
                 Reason.SLOW_CONSUMER,
@@ -176,16 +180,22 @@ class MetricsWatch:
             DomainError: PAGE_TOKEN_MISMATCH, CURSOR_EXPIRED.
         """
         state, newest = await self._log.state()
-        digest = request_digest("WatchMetrics", tenant, state.store_id)
+        digest = request_digest("WatchMetrics", tenant)
         silence = (DEFAULT_HEARTBEAT if asked.heartbeat is None else asked.heartbeat) / MICROS_PER_SECOND
-        watch = _Watch(tenant, frozenset(asked.metrics), digest, silence, newest)
-        after = token_after(asked.cursor, digest, keys=2, field="cursor")
+        watch = _Watch(tenant, frozenset(asked.metrics), digest, state.store_id, silence, newest)
+        after = token_after(asked.cursor, digest, keys=3, field="cursor")
         if after:
+            store_id, position, seq = after
+            oldest = whole(state.folded_position)
+            if store_id != state.store_id:
+                raise _expired(_OTHER_STORE, watch.cursor_at(oldest))
             last = max(state.final_position, newest.position)
-            position = number_in(after[0], smallest=0, largest=last, field="cursor")
-            watch.position = LogPosition(position, number_in(after[1], smallest=0, field="cursor"))
-            if watch.position < whole(state.folded_position):
-                raise _expired(watch.cursor_at(whole(state.folded_position)))
+            watch.position = LogPosition(
+                number_in(position, smallest=0, largest=last, field="cursor"),
+                number_in(seq, smallest=0, field="cursor"),
+            )
+            if watch.position < oldest:
+                raise _expired(_FOLDED, watch.cursor_at(oldest))
         return watch
 
     async def _catch_up(self, watch: _Watch, watcher: Watcher) -> AsyncGenerator[WatchPart, None]:
