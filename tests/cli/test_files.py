@@ -148,10 +148,9 @@ def test_a_file_that_is_not_of_the_layout_is_wrong_usage(empty: RunningServer, t
     path = tmp_path / "x.jsonl"
     path.write_text('{"subject":"sources/a","time":"soon","metric":"m","type":"int64","int64_value":1}\n')
     result = CommandLine(empty.target)("import", str(path))
-    assert (result.exit_code, result.stderr) == (
-        2,
-        "Error: row 1: 'soon' is no moment such as 2026-11-21T10:00:00.25Z\n",
-    )
+    # Older versions of rich end a line even where they show no progress.
+    assert result.exit_code == 2
+    assert result.stderr.strip() == "Error: row 1: 'soon' is no moment such as 2026-11-21T10:00:00.25Z"
     missing = CommandLine(empty.target)("import", str(tmp_path / "none.csv"))
     assert (missing.exit_code, "No such file" in missing.stderr) == (2, True)
 
