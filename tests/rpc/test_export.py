@@ -14,10 +14,11 @@ from sqlalchemy import Connection, select, update
 from streamgauge.v1 import asset_metric_service_pb2, common_pb2
 from streamgauge.v1 import metrics_service_pb2 as pb
 from streamgauge_server.model.assets import asset_id
-from streamgauge_server.model.clock import FixedClock
+from streamgauge_server.model.clock import MIN_MICROS, FixedClock
 from streamgauge_server.model.limits import Limits
 from streamgauge_server.storage import tables
 
+from tests.rpc.asset_messages import emit, question
 from tests.rpc.messages import DAY, HOUR, MINUTE, NOW, SECOND, TODAY, batch, column, frame, query, row, stamp, write
 from tests.rpc.serving import Start, Stubs, invalid, refused
 from tests.rpc.test_asset_scopes import token
@@ -144,6 +145,34 @@ async def test_a_metric_of_several_types_has_a_frame_for_each_further_type(stubs
     assert [(sample[3] - NOW, sample[5]) for sample in samples_in(found) if sample[2] == "m"] == [
         (place, item.hex() if isinstance(item, float) else item) for place, item in enumerate(values)
     ]
+
+
+async def test_an_assets_moments_before_1970_come_back(start: Start) -> None:
+    there, back = await start(), await start()
+    for stubs in (there, back):
+        await stubs.assets.CreateAsset(
+            asset_metric_service_pb2.CreateAssetRequest(asset=asset_metric_service_pb2.Asset(urn=URN))
+        )
+    moments = [MIN_MICROS, -DAY, -1_000, 0, NOW + HOUR]
+    for place, at in enumerate(moments):
+        await emit(there, {"rows": place}, asset=URN, at=at)
+    frames = await frames_of(there, asked(ASSET))
+    assert [time for one in frames for time in one.time_unix_micros] == [moment & (2**64 - 1) for moment in moments]
+    await load(back, frames)
+    assert await frames_of(back, asked(ASSET)) == frames
+    listed = [await stubs.assets.ListAssetMetrics(question(URN, start=MIN_MICROS)) for stubs in (there, back)]
+    assert listed[0] == listed[1]
+    assert len(listed[0].moments) == len(moments)
+
+
+@pytest.mark.parametrize("time", [-(2**63), MIN_MICROS - 1])
+async def test_moments_that_no_asset_has_are_refused(stubs: Stubs, time: int) -> None:
+    await stubs.assets.CreateAsset(
+        asset_metric_service_pb2.CreateAssetRequest(asset=asset_metric_service_pb2.Asset(urn=URN))
+    )
+    sent = frame([5, time & (2**64 - 1)], column("rows", [1, 2]), subject=ASSET)
+    (error,) = (await stubs.metrics.ImportMetrics(iter([batch(sent)]))).errors
+    assert error.message == "time_unix_micros[1]: must be between 0001-01-01T00:00:00Z and the end of the year 9999"
 
 
 async def test_progress_and_unknown_subjects_are_told(stubs: Stubs) -> None:

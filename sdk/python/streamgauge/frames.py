@@ -18,6 +18,8 @@ MAX_SAMPLES = 100_000
 MAX_PIECE_BYTES = 4 * 1024 * 1024
 MAX_REQUEST_BYTES = 1024 * 1024
 
+_UNSIGNED = (1 << 64) - 1
+
 Moments: TypeAlias = Any
 """Timezone-aware datetimes, a numpy datetime64 array (UTC), or integers: microseconds since 1970."""
 
@@ -63,7 +65,7 @@ class Frame:
 
 def messages(frame: Frame) -> Iterator[common_pb2.Frame]:
     """Yields the frame as messages, in pieces that hold what the server takes. TypeError, ValueError for bad input."""
-    times = _times(frame.times)
+    times = _unsigned(_times(frame.times))
     columns = {name: _column(name, values, len(times)) for name, values in frame.columns.items()}
     rows = max(1, MAX_SAMPLES // max(len(columns), 1))
     for first in range(0, len(times), rows):
@@ -159,6 +161,16 @@ def _times(times: Moments) -> list[int]:
     if set(map(type, given)) <= {int}:
         return given
     return [micros(moment, f"times[{row}]") for row, moment in enumerate(given)]
+
+
+def _unsigned(times: list[int]) -> list[int]:
+    """Returns moments as frames have them: those before 1970 in two's complement. ValueError for what is no int64."""
+    if not times or (min(times) >= 0 and max(times) <= INT64_MAX):
+        return times
+    for row, time in enumerate(times):
+        if not INT64_MIN <= time <= INT64_MAX:
+            raise ValueError(f"times[{row}] must be an int64, is {time}")
+    return [time & _UNSIGNED for time in times]
 
 
 def _column(name: str, values: Any, rows: int) -> list[Any]:

@@ -164,7 +164,7 @@ def frame(message: common_pb2.Frame) -> FrameInput:
         message.subject,
         message.part,
         optional_micros(message, "start_time"),
-        np.array(message.time_unix_micros, dtype=np.uint64),
+        np.array(message.time_unix_micros, dtype=np.uint64).view(np.int64),  # before 1970 in two's complement
         [_column(column) for column in message.columns],
     )
 

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from streamgauge_server.model.entities import MetricDescriptor
 from streamgauge_server.model.limits import Limits
-from streamgauge_server.model.values import NUMERIC, ValueType, convert_lossless
+from streamgauge_server.model.values import NUMERIC, SubjectKind, ValueType, convert_lossless
 from streamgauge_server.services.descriptors import Ages
+from streamgauge_server.services.emit_checks import moment_problem
 from streamgauge_server.services.write_checks import (
+    INVALID_TIME,
     Refusals,
     first_out_of_range,
     metric_problem,
@@ -21,7 +23,7 @@ from streamgauge_server.services.write_checks import (
     time_problem,
     value_problem,
 )
-from streamgauge_server.timeseries.frame import Column, spread
+from streamgauge_server.timeseries.frame import Column, Ints, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,12 @@ class ColumnInput:
 
 @dataclass(frozen=True, slots=True)
 class FrameInput:
-    """A frame as decoded at the edge; `times` in unsigned microseconds, in any order."""
+    """A frame as decoded at the edge; `times` in microseconds since 1970, in any order."""
 
     subject: str
     part: str
     start_time: int | None
-    times: NDArray[np.uint64]
+    times: Ints
     columns: Sequence[ColumnInput]
 
     def samples(self) -> int:
@@ -58,8 +60,10 @@ COLUMN_MEMBERS = {
 """What the contract calls the values of a column of each type."""
 
 
-def check_frame(index: int, frame: FrameInput, now: int, limits: Limits, refusals: Refusals) -> None:
-    """Checks everything about a frame that needs neither its subject nor its descriptors."""
+def check_frame(
+    index: int, frame: FrameInput, kind: SubjectKind | None, now: int, limits: Limits, refusals: Refusals
+) -> None:
+    """Checks everything about a frame that needs no more of its subject than its kind, and not its descriptors."""
 
     def refuse(path: str, problem: str | None, metric: str = "") -> None:
         if problem:
@@ -73,10 +77,11 @@ def check_frame(index: int, frame: FrameInput, now: int, limits: Limits, refusal
         refuse("columns", f"must have at most {limits.max_samples_per_frame} samples, has {max(samples, rows)}")
         return
     if rows:
-        newest, earliest = int(frame.times.max()), int(frame.times.min())
-        refuse(f"time_unix_micros[{int(frame.times.argmax())}]", time_problem(newest, now, limits))
+        newest, earliest = int(frame.times.argmax()), int(frame.times.argmin())
+        for row in sorted({newest, earliest}):
+            refuse(f"time_unix_micros[{row}]", _wrong_moment(int(frame.times[row]), kind, now, limits))
         if frame.start_time is not None:
-            refuse("start_time", start_problem(frame.start_time, earliest))
+            refuse("start_time", start_problem(frame.start_time, int(frame.times[earliest])))
     else:
         refuse("time_unix_micros", "must have at least 1 entry, has 0")
     seen: set[str] = set()
@@ -89,6 +94,12 @@ def check_frame(index: int, frame: FrameInput, now: int, limits: Limits, refusal
         wrong = _wrong_shape(column, rows) or _wrong_value(column, limits)
         if wrong is not None:
             refuse(f"{path}.{wrong[0]}", wrong[1], column.metric)
+
+
+def _wrong_moment(time: int, kind: SubjectKind | None, now: int, limits: Limits) -> str | None:
+    """Returns what is wrong with a moment: assets have those of emits, as what they were told so may come back."""
+    check = moment_problem if kind == SubjectKind.ASSET else time_problem
+    return check(max(time, INVALID_TIME + 1), now, limits)  # the smallest number is one like others here
 
 
 def _wrong_shape(column: ColumnInput, rows: int) -> tuple[str, str] | None:

@@ -199,7 +199,7 @@ class ImportSession:
                 refusals.add(index, frame.subject, "subject", SUBJECT_FORM)
             if problem := part_problem(frame.part):
                 refusals.add(index, frame.subject, "part", problem)
-            check_frame(index, frame, now, limits, refusals)
+            check_frame(index, frame, None if name is None else name.kind, now, limits, refusals)
             if name is not None and index not in refusals.items:
                 checked.append((index, SubjectKey(name, frame.part), frame))
         return checked
@@ -234,7 +234,7 @@ class ImportSession:
             if typed is None:
                 return None
         start = UNKNOWN_START if frame.start_time is None else frame.start_time
-        return build_frame(frame.times.astype(np.int64), np.full(rows, start, dtype=np.int64), typed)
+        return build_frame(frame.times, np.full(rows, start, dtype=np.int64), typed)
 
     async def _ids(self, encoded: Sequence[Encoded]) -> dict[SubjectKey, int] | None:
         """Returns the ids of subjects and parts, creating what is missing; None when one of them was just deleted."""

@@ -51,6 +51,11 @@ def test_times_are_datetimes_or_numpy_moments_or_microseconds(times: Any) -> Non
     assert list(one(Frame("sources/a", times, {"m": [1, 2]})).time_unix_micros) == [MICROS, MICROS + 1]
 
 
+def test_times_before_1970_are_sent_in_twos_complement() -> None:
+    frame = Frame("assets/a", [datetime(1, 1, 1, tzinfo=UTC), T0], {"m": [1, 2]})
+    assert list(one(frame).time_unix_micros) == [2**64 - 62_135_596_800_000_000, MICROS]
+
+
 def test_a_gap_is_none_or_masked_and_its_row_is_left_out() -> None:
     for values in ([1.5, None, 2.5], np.ma.array([1.5, 0.0, 2.5], mask=[False, True, False])):
         found = column(values)
@@ -103,6 +108,7 @@ def test_a_column_of_another_length_than_the_times_is_refused() -> None:
     [
         ([datetime(2026, 1, 1)], r"times\[0\] must be timezone-aware"),  # noqa: DTZ001 (the point of the test)
         (np.array(["NaT"], dtype="datetime64[us]"), "times holds NaT"),
+        ([2**63], r"times\[0\] must be an int64"),
     ],
 )
 def test_a_moment_that_is_none_is_refused(times: Any, message: str) -> None:

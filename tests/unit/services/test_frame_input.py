@@ -63,7 +63,7 @@ def typed(
     at = None if rows is None else np.array(rows, np.uint32)
     column = ColumnInput("m", given_type, np.array(values, DTYPES[given_type]), at)
     count = len(values) if rows is None else rows[-1] + 1
-    frame = FrameInput("sources/a", "", None, np.arange(count, dtype=np.uint64), [column])
+    frame = FrameInput("sources/a", "", None, np.arange(count, dtype=np.int64), [column])
     refusals = Refusals()
     columns = typed_columns(0, frame, {"m": descriptor}, refusals, Ages(EVERYTHING, 0))
     if columns is None:
