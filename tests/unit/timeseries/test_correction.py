@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from streamgauge_server.model.clock import MICROS_PER_DAY
@@ -20,7 +19,6 @@ from streamgauge_server.timeseries.correction import (
     unsure,
     without,
 )
-from streamgauge_server.timeseries.envelope import BlockCorrupt
 from streamgauge_server.timeseries.frame import UNKNOWN_START, Column, Frame
 from streamgauge_server.timeseries.latest import LatestSample
 
@@ -134,11 +132,13 @@ def test_blocks_without_the_metrics_are_not_touched() -> None:
     assert correct([], BEGIN, BEGIN + 9, None) == DayCorrection({}, frozenset(), {}, [])
 
 
-def test_damage_is_told_and_nothing_is_returned() -> None:
+def test_a_damaged_block_goes_where_all_of_it_is_to_go_and_stays_otherwise() -> None:
     good: Block = encode(row({1: 1.0}))
     damaged = DayBlock(1, BEGIN, BEGIN, good.data[:-1] + bytes([good.data[-1] ^ 1]), True)
-    with pytest.raises(BlockCorrupt):
-        correct([damaged], BEGIN, BEGIN + 9, None)
+    assert correct([damaged], BEGIN, BEGIN + 9, None).removed == [1]
+    of_one_metric = correct([damaged], BEGIN, BEGIN + 9, {1})
+    assert (of_one_metric.removed, of_one_metric.stay) == ([], [1])
+    assert of_one_metric.damaged == [1]
 
 
 def test_the_lifetime_of_what_has_lost_samples_is_unknown_except_of_texts() -> None:
