@@ -49,6 +49,7 @@ def store() -> Iterator[RunningServer]:
         ).raise_for_rejected()
         client.assets.create(URN, labels={"owner": "me"})
         client.assets.emit(URN, {"m": 5}, time=T0)
+        client.assets.emit(URN, {"m": 6}, time=datetime(1, 1, 1, tzinfo=UTC))
         client.assets.emit(URN, {"m": 5.5}, time=T0 + timedelta(hours=1))
         client.assets.emit(URN, {"m": "five"}, time=T0 + timedelta(hours=2))
         client.assets.emit(URN, {"m": True}, time=T0 + timedelta(hours=3))

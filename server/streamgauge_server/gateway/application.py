@@ -11,7 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from streamgauge_server.gateway import operations, rest
+from streamgauge_server.gateway import damage, operations, rest
 from streamgauge_server.gateway.api import Api
 from streamgauge_server.gateway.dispatch import Dispatch
 from streamgauge_server.gateway.legacy import assets, jobs, metric_types, sources
@@ -24,7 +24,7 @@ from streamgauge_server.gateway.routing import Router
 from streamgauge_server.gateway.upstream import Upstream
 from streamgauge_server.http_settings import HttpSettings
 
-_EXPOSED_HEADERS = ("Deprecation", "Link", "Retry-After", "Warning", "X-Request-Id")
+_EXPOSED_HEADERS = ("Deprecation", "Link", "Retry-After", damage.HEADER, "Warning", "X-Request-Id")
 _ALLOWED_HEADERS = ("Authorization", "Content-Type", "Grpc-Timeout", "X-Request-Id")
 _ALLOWED_VERBS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _GZIP_LEVEL = 6

@@ -7,6 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from streamgauge_server.gateway import damage
 from streamgauge_server.gateway.api import Api, HttpFailure
 from streamgauge_server.gateway.passing import passage_of
 from streamgauge_server.gateway.routing import Router
@@ -32,6 +33,8 @@ class Dispatch:
         try:
             request.state.passage = passage_of(request, self._call_seconds)
             response = await destination.handler(request, destination.variables)
+            if damaged := request.state.passage.damage.header():
+                response.headers[damage.HEADER] = damaged
         except ClientDisconnect:
             return  # amid the body: nobody is there to be answered
         except Exception as error:

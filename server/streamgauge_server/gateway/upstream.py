@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -21,6 +21,8 @@ from streamgauge.v1 import (
     token_service_pb2_grpc,
 )
 
+from streamgauge_server.gateway.damage import Damage
+
 RequestT = TypeVar("RequestT", contravariant=True)
 ResponseT = TypeVar("ResponseT", covariant=True)
 DetailT = TypeVar("DetailT", bound=Message)
@@ -30,10 +32,14 @@ _DETAILS_KEY = "grpc-status-details-bin"
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What of an HTTP request travels on to the server: its token and request id, and how many seconds it may take."""
+    """What of an HTTP request travels on to the server: its token and request id, and how many seconds it may take.
+
+    `damage` comes back: what the calls of the request could not read.
+    """
 
     metadata: tuple[tuple[str, str], ...]
     timeout: float
+    damage: Damage = field(default_factory=Damage, compare=False)
 
 
 class Refused(Exception):
@@ -97,10 +103,22 @@ class Refused(Exception):
         return wanted
 
 
+class UnaryCall(Protocol[ResponseT]):
+    """A call of a unary method that is under way: awaited, it is the response."""
+
+    def __await__(self) -> Generator[Any, None, ResponseT]:
+        """Waits for the response."""
+        ...
+
+    async def trailing_metadata(self) -> Any:
+        """Waits for the end of the call and returns what came with it, as pairs."""
+        ...
+
+
 class UnaryMethod(Protocol[RequestT, ResponseT]):
     """A unary method of a stub."""
 
-    def __call__(self, request: RequestT, /, *, timeout: float | None, metadata: Any) -> Awaitable[ResponseT]:
+    def __call__(self, request: RequestT, /, *, timeout: float | None, metadata: Any) -> UnaryCall[ResponseT]:
         """Calls the method."""
         ...
 
@@ -159,7 +177,10 @@ class Upstream:
         Raises:
             Refused: the server refused the call, or cannot be reached (UNAVAILABLE).
         """
+        call = method(request, metadata=passage.metadata, timeout=passage.timeout)
         try:
-            return await method(request, metadata=passage.metadata, timeout=passage.timeout)
+            answer = await call
+            passage.damage.note(await call.trailing_metadata())  # there already: they came with the answer
+            return answer
         except grpc.aio.AioRpcError as error:
             raise Refused.from_error(error) from error

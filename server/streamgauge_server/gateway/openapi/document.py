@@ -23,7 +23,8 @@ number will do; times are RFC 3339; members that are not set or zero are left ou
 otherwise; names are lowerCamel, in requests also as the contract has them. An unknown member or parameter is refused.
 
 Errors are a `google.rpc.Status` whose details have an `ErrorInfo` with the reason for programs. A request may carry \
-an `X-Request-Id`; every answer has one, and the server's log too.
+an `X-Request-Id`; every answer has one, and the server's log too. An answer that lacks something because stored bytes \
+are damaged says so in a header `Streamgauge-Damaged`.
 
 The other operations are APIs of other systems that this server answers for; their errors and forms are theirs."""
 

@@ -83,6 +83,7 @@ def _client_stream(
         passage = request.state.passage
         call = stub(metadata=passage.metadata)
         answer = await upload(call, requests.many(request, variables), passage.timeout)
+        passage.damage.note(await call.trailing_metadata())
         return Response(json_bytes(answer), headers=headers, media_type=JSON)
 
     return handle
