@@ -13,6 +13,7 @@ Errors are `StreamgaugeError` and its classes by status code and reason. Tests f
 """
 
 from streamgauge._batches import Overflow, QueueFullError, WriterClosedError, WriterStats
+from streamgauge._damage import DamagedDataWarning
 from streamgauge._failures import EmitFailure, FailureKind, WriteFailure
 from streamgauge._version import __version__
 from streamgauge.aio_asset_writer import AsyncAssetWriter
@@ -236,6 +237,7 @@ __all__ = [
     "ColumnAggregate",
     "CounterMode",
     "CursorExpiredError",
+    "DamagedDataWarning",
     "DeadlineExceededError",
     "DeletedMetrics",
     "Emit",

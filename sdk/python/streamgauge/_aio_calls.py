@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from streamgauge import _forks, _retry
+from streamgauge import _damage, _forks, _retry
 from streamgauge._connection import Connection
 from streamgauge._method import Deserializer, Metadata, Method, Serializer, inherited, or_none
 from streamgauge._service_config import IMPORT_METRICS, WRITE_METRICS, RetryPolicy, ServiceConfig, load
@@ -154,7 +154,10 @@ class AsyncUnaryCall(Method[AsyncCallingChannel]):
         while True:
             method = self.callable()
             try:
-                return await method(request, timeout=or_none(deadline - clock.now()), metadata=self.metadata(metadata))
+                call = method(request, timeout=or_none(deadline - clock.now()), metadata=self.metadata(metadata))
+                response = await call
+                _damage.warn(await call.trailing_metadata())
+                return response
             except grpc.aio.AioRpcError as cause:
                 error = from_rpc_error(cause)
                 wait = _retry.delay(self.policy.retry, attempt, error, deadline - clock.now(), clock.jitter)

@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 from grpc.experimental import ChannelOptions
 
-from streamgauge import _forks, _retry
+from streamgauge import _damage, _forks, _retry
 from streamgauge._connection import Connection
 from streamgauge._method import Deserializer, Metadata, Method, Serializer, inherited, or_none
 from streamgauge._service_config import IMPORT_METRICS, WRITE_METRICS, RetryPolicy, ServiceConfig, load
@@ -145,7 +145,9 @@ class UnaryCall(Method[CallingChannel]):
             try:
                 with _forks.gate:
                     left = or_none(deadline - clock.now())
-                    return self.callable()(request, timeout=left, metadata=carried)
+                    response, call = self.callable().with_call(request, timeout=left, metadata=carried)
+                _damage.warn(call.trailing_metadata())
+                return response
             except grpc.RpcError as cause:
                 error = from_rpc_error(cause)
                 wait = _retry.delay(self.policy.retry, attempt, error, deadline - clock.now(), clock.jitter)

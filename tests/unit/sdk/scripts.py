@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
@@ -96,9 +97,9 @@ class TestingScript:
 
         def record(request: Any, timeout: float | None, metadata: Any) -> Any:
             self.timeouts.append(timeout)
-            return call(request, timeout=timeout, metadata=metadata)
+            return call.with_call(request, timeout=timeout, metadata=metadata)
 
-        return record
+        return cast(Callable[..., Any], SimpleNamespace(with_call=record))
 
     def start(self, call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Future[Any]:
         """Runs a call of the client in its thread."""
