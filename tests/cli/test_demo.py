@@ -54,7 +54,7 @@ def demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, port: int = 20_000 + os.getpid() % 10_000) -> Demo:
-        ports = ["--port", str(port), "--http-port", str(port + 10_000)]
+        ports = ["--port", str(port), "--http-port", str(30_000 + os.getpid() % 10_000)]
         process = subprocess.Popen(
             [sys.executable, "-m", "streamgauge.demo", "--directory", str(tmp_path), *ports, *arguments],
             stdout=subprocess.PIPE,
