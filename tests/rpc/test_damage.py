@@ -303,3 +303,26 @@ async def test_trailers_are_bounded(stubs: Stubs) -> None:
     assert len(damage) < 21
     assert damage[-1][0] == f"more={40 - len(damage) + 1}"
     assert damage[0][0].startswith("sources/s")
+
+
+async def test_samples_of_a_metric_without_a_descriptor_are_left_out_and_told(start: Start, sqlite_url: str) -> None:
+    first = await start(database=sqlite_url)
+    await fill(first)
+    assert first.app is not None
+    assert first.app.store is not None
+    m = tables.metrics
+    await first.app.store._database.write(lambda c: c.execute(m.delete().where(m.c.name == "lag")).rowcount)
+    findings = [one async for examined in first.app.store.integrity.scan() for one in examined.findings]
+    assert {(one.what, one.subject) for one in findings} == {("block", "sources/a"), ("block", "sources/sound")}
+    assert all(one.problem.startswith("metrics without a descriptor: ") for one in findings)
+    await first.app.stop(0)
+    second = await start(database=sqlite_url)
+    question = query("sources/a", start=YESTERDAY, end=TODAY + 2 * HOUR, window=ONE_DAY)
+    answer, damaged = await told(second.metrics.QueryMetrics(question))
+    assert {column.metric for column in answer.series[0].columns} == {"byteTotal", "connector_status"}
+    assert damaged == [("sources/a", {"what": "metrics"})]
+    latest, damaged = await told(
+        second.metrics.GetLatestMetrics(metrics_service_pb2.GetLatestMetricsRequest(subjects=["sources/a"]))
+    )
+    assert {value.metric for value in latest.subjects[0].values} == {"byteTotal", "connector_status"}
+    assert damaged == [("sources/a", {"what": "metrics"})]

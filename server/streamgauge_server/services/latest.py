@@ -25,7 +25,9 @@ from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.block_reader import BlockReader
 from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.storage.blocks import LatestRow
+from streamgauge_server.storage.damage_log import Damage
 from streamgauge_server.storage.store import Store
+from streamgauge_server.timeseries.damage import DamagedPart
 from streamgauge_server.timeseries.frame import UNKNOWN_START
 from streamgauge_server.timeseries.latest import LatestSample
 
@@ -129,6 +131,10 @@ class LatestReader:
             for metric_id, sample in row.samples.items():
                 by_metric.setdefault(metric_id, {})[part] = sample
         descriptors = await self._descriptors.by_id(tenant, kind, by_metric)
+        if lacking := by_metric.keys() - descriptors.keys():
+            ids = [row.subject_id for row in parts.values() if lacking & row.samples.keys()]
+            await self._store.damage.note([Damage(DamagedPart.METRICS, id_) for id_ in ids])
+            by_metric = {metric: by_metric[metric] for metric in by_metric.keys() - lacking}
         if mode != CounterMode.RAW:
             await self._complete(parts, by_metric, descriptors)
         return {(descriptor := descriptors[i]).metric: (descriptor, by) for i, by in by_metric.items()}
@@ -144,7 +150,9 @@ class LatestReader:
             unknown = [
                 metric_id
                 for metric_id, sample in row.samples.items()
-                if sample.lifetime is None and _needs_lifetime(descriptors[metric_id], sample)
+                if sample.lifetime is None
+                and metric_id in descriptors
+                and _needs_lifetime(descriptors[metric_id], sample)
             ]
             if not unknown:
                 continue

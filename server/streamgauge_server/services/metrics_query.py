@@ -22,7 +22,9 @@ from streamgauge_server.services.descriptors import Descriptors
 from streamgauge_server.services.time_ranges import range_problem, resolve_range, window_problem
 from streamgauge_server.services.value_times import ValueTimes, time_columns
 from streamgauge_server.services.window_values import WindowValues, readings_of, window_columns, window_seconds
+from streamgauge_server.storage.damage_log import Damage
 from streamgauge_server.storage.store import Store
+from streamgauge_server.timeseries.damage import DamagedPart
 from streamgauge_server.timeseries.durations import ValueTime
 from streamgauge_server.timeseries.query import WindowStats, WindowTable
 
@@ -133,7 +135,7 @@ class MetricsQuery:
         for subject in subjects:
             if subject in parts:
                 of_subject = {
-                    part: _PartData(tables[i], times.get(i, {})) for part, i in sorted(parts[subject].items())
+                    part: _PartData(i, tables[i], times.get(i, {})) for part, i in sorted(parts[subject].items())
                 }
                 descriptors = await self._descriptors_of(caller.tenant, subject.kind, of_subject.values(), named)
                 by_part = _by_part(of_subject) if question.by_part else {"": of_subject}
@@ -200,7 +202,7 @@ class MetricsQuery:
         for subject, rows in (await self._store.blocks.latest(tenant, list(parts))).items():
             ids = {metric for row in rows.values() for metric in row.samples}
             known = await self._descriptors.by_id(tenant, subject.kind, ids)
-            told = {metric for metric in ids if Aggregate.TIME_IN_VALUE in allowed_of(known[metric])}
+            told = {metric for metric in ids & known.keys() if Aggregate.TIME_IN_VALUE in allowed_of(known[metric])}
             if named is not None:
                 told &= {descriptor.id for descriptor in named[subject.kind].values()}
             wanted |= {row.subject_id: told & row.samples.keys() for row in rows.values()}
@@ -218,7 +220,10 @@ class MetricsQuery:
             return list(named[kind].values())
         ids = {metric for part in parts for metric in (*part.table.metrics, *part.times)}
         known = await self._descriptors.by_id(tenant, kind, ids)
-        return sorted((known[i] for i in ids), key=lambda descriptor: descriptor.metric)
+        if ids - known.keys():
+            lacking = [part.id for part in parts if not known.keys() >= {*part.table.metrics, *part.times}]
+            await self._store.damage.note([Damage(DamagedPart.METRICS, id_) for id_ in lacking])
+        return sorted((known[i] for i in ids & known.keys()), key=lambda descriptor: descriptor.metric)
 
 
 ValueTimesByMetric: TypeAlias = Mapping[int, Sequence[ValueTime]]
@@ -226,8 +231,9 @@ ValueTimesByMetric: TypeAlias = Mapping[int, Sequence[ValueTime]]
 
 @dataclass(frozen=True, slots=True)
 class _PartData:
-    """What was read of one part: statistics over windows, and how long values stood where that was asked for."""
+    """What was read of one part, by id: statistics over windows, and how long values stood where that was asked for."""
 
+    id: int
     table: WindowTable
     times: ValueTimesByMetric
 

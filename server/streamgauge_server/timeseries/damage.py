@@ -31,6 +31,8 @@ class DamagedPart(StrEnum):
     SUMMARIES = "summaries"
     LATEST = "latest"
     FIGURES = "figures"
+    METRICS = "metrics"
+    """Samples of a metric that has no descriptor, so that nobody can tell what they are of."""
 
 
 @dataclass(frozen=True, slots=True)
