@@ -71,16 +71,24 @@ class Asked(Exception):
         self.request = request
 
 
+class _Asking:
+    """A method of any kind whose calls raise `Asked`."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def __call__(self, request: Message, **options: Any) -> NoReturn:
+        raise Asked(self._method, request)
+
+    with_call = __call__
+
+
 class _AskingChannel:
     """Stands in for a channel: every call raises what would have been asked."""
 
-    def unary_unary(self, method: str, **serializers: Any) -> Callable[..., NoReturn]:
+    def unary_unary(self, method: str, **serializers: Any) -> _Asking:
         """Returns a call that raises `Asked`."""
-
-        def ask(request: Message, **options: Any) -> NoReturn:
-            raise Asked(method, request)
-
-        return ask
+        return _Asking(method)
 
     unary_stream = unary_unary
 
