@@ -178,7 +178,7 @@ def test_latest_shows_values_with_their_age_and_ends_with_an_error_for_unknown_a
     document = json.loads(cli.ok("assets", "latest", measured, "-o", "json"))
     found = document["assets"][0]["metrics"]
     assert {name: metric["value"] for name, metric in found.items()} == {"rowCount": 3, "status": "open", "fresh": True}
-    assert found["status"]["age"] - found["rowCount"]["age"] == 2 * 86_400
+    assert found["status"]["age"] - found["rowCount"]["age"] == pytest.approx(2 * 86_400)
     result = cli("assets", "latest", measured, "urn:x:nobody", "-m", "fresh")
     assert (result.exit_code, result.stderr) == (1, "Error: NOT_FOUND: urn:x:nobody\n")
     assert "yes" in result.stdout

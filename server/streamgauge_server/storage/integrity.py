@@ -20,7 +20,6 @@ from streamgauge_server.storage.batches import batches
 from streamgauge_server.storage.database import Database
 from streamgauge_server.storage.figures import FigureStore, StoredFigures
 from streamgauge_server.storage.latest_rebuilding import LatestRebuilding, is_damaged
-from streamgauge_server.timeseries.block import metrics_of
 from streamgauge_server.timeseries.envelope import SEAL_BYTES, BlockCorrupt
 from streamgauge_server.timeseries.figures import decode_figures
 from streamgauge_server.timeseries.latest import decode_latest
@@ -142,7 +141,6 @@ class Integrity:
     async def _blocks(self, *, deep: bool, repair: bool) -> AsyncIterator[Examined]:
         query = select(_b.subject_id, *_BLOCK, *_OWNER).join(tables.subjects, _s.id == _b.subject_id)
         query = query.order_by(_b.subject_id, _b.day, _b.seq).limit(BLOCKS_AT_ONCE)
-        described: set[int] = set()
         last: tuple[int, int, int] | None = None
         while True:
             rows = await self._rows(
@@ -158,20 +156,8 @@ class Integrity:
                 if repair and found.repair:
                     finding = replace(finding, repaired=await self._mend(row, deep=deep))
                 findings.append(finding)
-            yield Examined(len(rows), [*findings, *await self._undescribed(rows, described)])
+            yield Examined(len(rows), findings)
             last = (rows[-1].subject_id, rows[-1].day, rows[-1].seq)
-
-    async def _undescribed(self, rows: Sequence[Row[Any]], described: set[int]) -> list[Finding]:
-        """Finds blocks with metrics that have no descriptor; `described` are metrics known to have one."""
-        held = {row.seq: (row, _metrics(row.data)) for row in rows}
-        new = {metric for _, metrics in held.values() for metric in metrics} - described
-        described |= (await self._metric_names(new)).keys()
-        found: list[Finding] = []
-        for row, metrics in held.values():
-            if lacking := sorted(metrics - described):
-                problem = f"metrics without a descriptor: {', '.join(map(str, lacking))}"
-                found.append(replace(_of(row, "block", problem), day=row.day, seq=row.seq))
-        return found
 
     async def _mend(self, row: Row[Any], *, deep: bool) -> bool:
         """Makes a block whole again out of its samples; returns whether it is."""
@@ -301,14 +287,6 @@ def _stored(row: tables.AnyRow) -> StoredBlock:
         row.day_summary,
         row.data,
     )
-
-
-def _metrics(data: bytes) -> set[int]:
-    """Returns the metrics that a block has samples of; none where it cannot be read, which is a finding of its own."""
-    try:
-        return set(metrics_of(data)) if data else set()
-    except BlockCorrupt:
-        return set()
 
 
 def _problem(samples: bytes) -> str:
