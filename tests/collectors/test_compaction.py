@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from prometheus_client import CollectorRegistry
-from streamgauge_server.collectors import compaction
+from streamgauge_server.collectors import background, compaction
 from streamgauge_server.collectors.compaction import CompactionMetrics, CompactionWorker
 from streamgauge_server.model.clock import MICROS_PER_DAY, FixedClock
 from streamgauge_server.model.errors import DomainError, Reason
@@ -93,7 +93,7 @@ async def test_it_rests_in_proportion_to_its_work(
     running = worker(store, registry, share=0.2)
     await running._pace(0.01)
     await running._pace(100.0)
-    assert rests == [pytest.approx(0.04), compaction.LONGEST_REST_SECONDS]
+    assert rests == [pytest.approx(0.04), background.LONGEST_REST_SECONDS]
 
 
 async def test_it_gives_way_to_appends_that_wait_but_not_for_ever(

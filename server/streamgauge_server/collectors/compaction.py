@@ -7,6 +7,7 @@ import asyncio
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from streamgauge_server.collectors.background import begin, end, rest
 from streamgauge_server.model.clock import MICROS_PER_SECOND, Clock
 from streamgauge_server.model.errors import DomainError
 from streamgauge_server.services.compaction import Compacted, Compactor
@@ -15,8 +16,6 @@ from streamgauge_server.storage.store import Store
 
 INTERVAL_SECONDS = 60.0
 """How often positions are noted, and how often it is looked for something to fold when there was nothing."""
-LONGEST_REST_SECONDS = 5.0
-"""After a piece of work that took unusually long the rest is cut to this."""
 YIELD_SECONDS = 0.002
 MOST_YIELDS = 50
 """While appends wait, a piece of work is put off by this much so many times."""
@@ -77,7 +76,7 @@ class CompactionWorker:
         self._store = store
         self._clock = clock
         self._horizon = horizon
-        self._rest = 1 / share - 1
+        self._share = share
         self._fold = fold
         self._metrics = metrics
         self._compactor = Compactor(store, clock, horizon=horizon)
@@ -85,15 +84,13 @@ class CompactionWorker:
 
     def start(self) -> None:
         """Begins."""
-        self._tasks.append(asyncio.create_task(self._note(), name="note positions"))
+        self._tasks.append(begin(self._note(), "note positions"))
         if self._fold:
-            self._tasks.append(asyncio.create_task(self._run(), name="compact blocks"))
+            self._tasks.append(begin(self._run(), "compact blocks"))
 
     async def stop(self) -> None:
         """Ends it; a transaction under way is committed or not, as the store sees fit."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     async def _note(self) -> None:
         adopted = False
@@ -130,7 +127,7 @@ class CompactionWorker:
                 await asyncio.sleep(INTERVAL_SECONDS)
 
     async def _pace(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds * self._rest, LONGEST_REST_SECONDS))
+        await rest(seconds, self._share)
         for _ in range(MOST_YIELDS):
             if not self._store.blocks.appends_waiting:
                 break

@@ -6,6 +6,7 @@ import asyncio
 
 import structlog
 
+from streamgauge_server.collectors.background import begin, end
 from streamgauge_server.model.clock import MICROS_PER_DAY, Clock
 from streamgauge_server.model.errors import DomainError
 from streamgauge_server.storage.store import Store
@@ -27,13 +28,12 @@ class Pruner:
 
     def start(self) -> None:
         """Begins."""
-        self._task = asyncio.create_task(self._run(), name="prune changes of jobs")
+        self._task = begin(self._run(), "prune changes of jobs")
 
     async def stop(self) -> None:
         """Ends it; a transaction under way is committed or not, as the store sees fit."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end([self._task])
 
     async def prune(self) -> int:
         """Removes what is older than 30 days; returns how many entries that were.

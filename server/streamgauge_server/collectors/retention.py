@@ -11,6 +11,7 @@ from time import monotonic
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
+from streamgauge_server.collectors.background import begin, end, rest
 from streamgauge_server.model.clock import MICROS_PER_DAY, MICROS_PER_SECOND, Clock
 from streamgauge_server.model.errors import DomainError
 from streamgauge_server.model.values import SubjectKind
@@ -19,7 +20,6 @@ from streamgauge_server.storage.store import Store
 
 INTERVAL_SECONDS = 600.0
 """How often it is looked whether a day has come to be past a limit, or a limit has changed."""
-LONGEST_REST_SECONDS = 5.0
 CLOCK_TOLERANCE_SECONDS = 3_600.0
 DISTRUST_SECONDS = 3_600.0
 """When the system's clock has run ahead of the time that passed by more than the tolerance, nothing goes for this long,
@@ -84,7 +84,7 @@ class RetentionWorker:
         self._store = store
         self._clock = clock
         self._service = service
-        self._rest = 1 / share - 1
+        self._share = share
         self._metrics = metrics
         self._done: dict[tuple[str, SubjectKind], _Done] = {}
         self._seen = (clock.now(), monotonic())
@@ -93,13 +93,12 @@ class RetentionWorker:
 
     def start(self) -> None:
         """Begins."""
-        self._task = asyncio.create_task(self._run(), name="apply retention")
+        self._task = begin(self._run(), "apply retention")
 
     async def stop(self) -> None:
         """Ends it; a transaction under way is committed or not, as the store sees fit."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end([self._task])
 
     async def look(self) -> Applied:
         """Lets go what is due of all tenants, once.
@@ -142,16 +141,13 @@ class RetentionWorker:
 
         async def pace(seconds: float) -> None:
             settle()
-            await self._pace(seconds)
+            await rest(seconds, self._share)
 
         try:
             await self._service.apply_kind(tenant, kind, cuts, spans, lately, pace=pace)
         finally:
             settle()
         return done
-
-    async def _pace(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds * self._rest, LONGEST_REST_SECONDS))
 
     def _since(self, key: tuple[str, SubjectKind], cuts: Cuts) -> int | None:
         """Returns the day for which all was done, None where it is not known for some metric."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from time import monotonic
 from typing import NamedTuple
 
 from streamgauge_server.model.clock import MICROS_PER_MINUTE, Clock
 from streamgauge_server.services.off_loop import off_loop
+from streamgauge_server.services.pacing import Pace, at_once
 from streamgauge_server.storage.compaction import Claim, Fold, Next
 from streamgauge_server.storage.damage_log import Damage
 from streamgauge_server.storage.store import Store
@@ -23,13 +24,6 @@ DAYS_AT_ONCE = 32
 BLOCKS_AT_ONCE = 1_000
 BYTES_AT_ONCE = 1 << 20
 """What is read, folded and stored in one go: in one transaction, which appends may have to wait for."""
-
-Pace = Callable[[float], Awaitable[None]]
-"""Is awaited after each piece of work, with the seconds that it took."""
-
-
-async def _at_once(seconds: float) -> None:
-    """Goes on without a pause."""
 
 
 @dataclass(slots=True)
@@ -103,7 +97,7 @@ class Compactor:
         await self.discover(pace)
         return await self.fold(pace)
 
-    async def discover(self, pace: Pace = _at_once) -> int:
+    async def discover(self, pace: Pace = at_once) -> int:
         """Looks through new blocks for days to compact; returns how many blocks these were.
 
         Raises:
@@ -119,7 +113,7 @@ class Compactor:
                 return total
             total += looked_at
 
-    async def fold(self, pace: Pace = _at_once) -> Compacted:
+    async def fold(self, pace: Pace = at_once) -> Compacted:
         """Folds what is due of up to 32 days of subjects; `days` is 0 when nothing was.
 
         Raises:

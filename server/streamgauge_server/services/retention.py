@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from time import monotonic
 
@@ -14,6 +14,7 @@ from streamgauge_server.model.retention import Retention, RetentionRules
 from streamgauge_server.model.values import SubjectKind
 from streamgauge_server.services.auth import require_scope
 from streamgauge_server.services.off_loop import off_loop
+from streamgauge_server.services.pacing import Pace, at_once
 from streamgauge_server.storage.retention import DayChange, HeldBlock, HeldDay, MetricLimits
 from streamgauge_server.storage.store import Store
 from streamgauge_server.storage.subjects import SubjectKey
@@ -33,14 +34,8 @@ _NEVER = _FIRST_DAY - 1
 
 _log = structlog.stdlib.get_logger("streamgauge.retention")
 
-Pace = Callable[[float], Awaitable[None]]
-"""Is awaited after each piece of work, with the seconds that it took."""
 Progress = Callable[[int, int], None]
 """Is told how many subjects and parts have been gone through, and of how many."""
-
-
-async def _at_once(seconds: float) -> None:
-    """Goes on without a pause."""
 
 
 def _untold(done: int, total: int) -> None:
@@ -162,7 +157,7 @@ class RetentionService:
         return cuts_of(await self._store.retention.limits(tenant), self._rules, today)
 
     async def apply(
-        self, tenant: str, *, validate_only: bool = False, pace: Pace = _at_once, progress: Progress = _untold
+        self, tenant: str, *, validate_only: bool = False, pace: Pace = at_once, progress: Progress = _untold
     ) -> Applied:
         """Applies the limits to all that a tenant has, or with `validate_only` tells what would go.
 
@@ -196,7 +191,7 @@ class RetentionService:
         total: Applied,
         *,
         dry: bool = False,
-        pace: Pace = _at_once,
+        pace: Pace = at_once,
         told: Callable[[int], None] = lambda subjects: None,
     ) -> None:
         """Applies limits to the subjects of a kind on some days, and adds to `total` what went.
